@@ -1,0 +1,1455 @@
+// little_raft: Raft consensus in one C++20 header, with no dependency but the standard library.
+//
+//     struct Add { std::uint64_t id; int amount; std::uint64_t get_id() const { return id; } };
+//
+//     struct Counter {
+//         using Transition = Add;
+//         void register_transition_state(std::uint64_t id, little_raft::TransitionState state);
+//         void apply_transition(const Add& add) { value += add.amount; }
+//         std::vector<Add> get_pending_transitions() { return std::exchange(pending, {}); }
+//         std::vector<Add> pending;
+//         int value = 0;
+//     };
+//
+//     little_raft::Replica replica{id, peer_ids, network, counter};   // network: see Cluster,
+//     below auto deadline = replica.poll(now);                              // or
+//     replica.start(notifier)
+//
+// Contents: 1 configuration, 2 vocabulary, 3 messages, 4 concepts (what you write), 5 options and
+// status, 6 log, 7 quorum, 8 progress, 9 status and Notifier, 10 Replica: public face; start and
+// stop; messages and terms; roles and elections; replication as leader; replication as follower;
+// commit and apply; snapshots; durability.
+//
+// How to read it: sections 2 and 3 are Figure 2 of the paper. Sections 6 to 8 know nothing of
+// Replica and can be read alone. Then read Replica::poll, which names every step in its order.
+//
+// References: [Raft] D. Ongaro, J. Ousterhout, "In Search of an Understandable Consensus Algorithm
+// (Extended Version)", 2014. [PhD] D. Ongaro, "Consensus: Bridging Theory and Practice", 2014.
+// Wherever the code departs from them, the comment begins with "Deviates:". "Safety:" marks what
+// would break correctness, "Liveness:" what would only slow or stop progress.
+//
+// The core has no clock, thread, I/O, random device or global: the same calls with the same
+// arguments give the same results on every compiler and standard library.
+//
+// SPDX-License-Identifier: MIT
+#ifndef LITTLE_RAFT_HPP
+#define LITTLE_RAFT_HPP
+
+#include <array>
+#include <chrono>
+#include <compare>
+#include <concepts>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+// ===== 1 Configuration ===========================================================================
+
+/// The version, as "major.minor.patch"; the build systems read it from this line.
+#define LITTLE_RAFT_VERSION "0.1.0"
+
+/// Stops the process when something that must hold does not: an invariant of this library or a
+/// promise of your types. It is never reached through what a network or a disk delivers. Active in
+/// release builds too; define it before including this header to report in your own way.
+#ifndef LITTLE_RAFT_ASSERT
+#define LITTLE_RAFT_ASSERT(condition, why) \
+    ((condition) ? void() : ::little_raft::detail::fail(#condition, why))
+#endif
+
+namespace little_raft {
+inline namespace v0 {
+
+namespace testing {
+/// The test kit's window into a Replica's private state.
+struct Inspect;
+}  // namespace testing
+
+namespace detail {
+[[noreturn]] inline void fail(const char* condition, const char* why) {
+    std::fprintf(stderr, "little_raft: %s (%s does not hold)\n", why, condition);
+    std::abort();
+}
+
+// <algorithm> costs more to include than the rest of this header, so these two stand here.
+template <class T>
+constexpr T least(T a, T b) {
+    return b < a ? b : a;
+}
+
+template <class T>
+constexpr T greatest(T a, T b) {
+    return a < b ? b : a;
+}
+}  // namespace detail
+
+// ===== 2 Vocabulary ==============================================================================
+// ReplicaId, Term and Index are types of their own: none converts to another or to an integer.
+
+/// Names one replica of a cluster for as long as its memory lasts; you choose the values. A replica
+/// that lost its disk, or that ran without a Storage and was restarted, needs a new one.
+struct ReplicaId {
+    std::uint64_t value = 0;
+    friend constexpr auto operator<=>(const ReplicaId&, const ReplicaId&) = default;
+};
+
+/// A term, Raft's logical clock [Raft 5.1]. 0 comes before every election.
+struct Term {
+    std::uint64_t value = 0;
+    friend constexpr auto operator<=>(const Term&, const Term&) = default;
+};
+
+/// A position in the log. The first entry has index 1; 0 is the place before it.
+struct Index {
+    std::uint64_t value = 0;
+    friend constexpr auto operator<=>(const Index&, const Index&) = default;
+    friend constexpr Index operator+(Index i, std::uint64_t count) { return {i.value + count}; }
+    friend constexpr Index operator-(Index i, std::uint64_t count) { return {i.value - count}; }
+    friend constexpr std::uint64_t operator-(Index a, Index b) { return a.value - b.value; }
+    constexpr Index& operator++() { return ++value, *this; }
+};
+
+/// A place in the log together with the term of the entry there. Two logs that hold the same
+/// position are equal up to it: the Log Matching Property [Raft 5.3].
+struct LogPosition {
+    Index index;
+    Term term;
+    friend constexpr bool operator==(const LogPosition&, const LogPosition&) = default;
+};
+
+/// Time enters through Replica::poll alone. Any clock that never falls will do; start() uses this
+/// one.
+using Clock = std::chrono::steady_clock;
+using Time = Clock::time_point;
+using Duration = Clock::duration;
+
+/// What became of a transition. Each one that was taken from get_pending_transitions ends, on the
+/// replica that took it, in exactly one of the last five; `applied` is also reported on every other
+/// replica that applies it.
+enum class TransitionState {
+    queued,                          ///< The leader appended it to its log. Not final.
+    committed,                       ///< It can no longer be lost. Not final.
+    applied,                         ///< apply_transition was called with it.
+    abandoned_not_leader,            ///< It never entered the log: this replica is not the leader.
+    abandoned_overloaded,            ///< It never entered the log: too much is uncommitted already.
+    abandoned_conflict_with_leader,  ///< A new leader's entry replaced it: it will never commit.
+    /// It may or may not have been applied: a snapshot took the place of the log that held it, or
+    /// this replica stopped with a Fault.
+    outcome_unknown,
+};
+
+/// Who takes part in the cluster.
+struct Membership {
+    std::vector<ReplicaId> voters;
+};
+
+/// What became of a change of membership.
+enum class MembershipState { entered, committed, refused, abandoned };
+
+/// The state of a StateMachine after the entry at last_included_index [Raft 7].
+template <class D>
+struct Snapshot {
+    Index last_included_index;
+    Term last_included_term;
+    D data;
+};
+
+/// An entry that no state machine sees: a new leader's first one, unless Options names another.
+struct Noop {};
+
+/// A log entry [Raft Figure 2]. Its index is its place in the log or in the message.
+template <class T>
+struct Entry {
+    Term term;
+    std::variant<Noop, T> command;
+};
+
+// ===== 3 Messages ================================================================================
+// Plain aggregates, so that any serialization library can write them.
+
+/// [Raft Figure 2, RequestVote RPC]. With pre_vote the question is only whether the vote would be
+/// granted in the message's term, which the sender has not entered yet [PhD 9.6].
+struct RequestVote {
+    bool pre_vote = false;
+    Index last_log_index;
+    Term last_log_term;
+};
+
+struct RequestVoteResponse {
+    bool pre_vote = false;  ///< Which question this answers.
+    bool vote_granted = false;
+};
+
+/// [Raft Figure 2, AppendEntries RPC]. Without entries it is a heartbeat, a probe or news of a
+/// commit: there is one path for all.
+template <class T>
+struct AppendEntries {
+    Index prev_log_index;
+    Term prev_log_term;
+    Index leader_commit;
+    std::vector<Entry<T>> entries;  ///< Those at prev_log_index + 1 and on.
+};
+
+/// Answers AppendEntries, and InstallSnapshot once the snapshot is in place.
+struct AppendEntriesResponse {
+    bool success = false;
+    /// On success: the follower's durable log equals the leader's up to here. Otherwise: the
+    /// prev_log_index that was refused.
+    Index match_index;
+    /// When refused: the last entry that the leader might share, as far as the follower can tell.
+    LogPosition hint;
+};
+
+/// [Raft Figure 13, InstallSnapshot RPC]. Where the machine's data is a string of bytes, one chunk
+/// of it: the next is sent when this one is answered. Other data come whole, with offset 0.
+template <class D>
+struct InstallSnapshot {
+    LogPosition last_included;
+    std::uint64_t offset = 0;  ///< Bytes before this chunk.
+    D data;
+    bool done = false;
+};
+
+/// Answers every chunk but the last; `offset` says how many bytes have arrived in order.
+struct InstallSnapshotResponse {
+    LogPosition last_included;
+    std::uint64_t offset = 0;
+};
+
+/// What a Cluster carries. It is trusted: who could have written it is for the transport to check.
+template <class T, class D>
+struct Message {
+    ReplicaId from;
+    ReplicaId to;
+    Term term;
+    std::variant<RequestVote, RequestVoteResponse, AppendEntries<T>, AppendEntriesResponse,
+                 InstallSnapshot<D>, InstallSnapshotResponse>
+        body;
+};
+
+namespace detail {
+/// Stands for the snapshot data of a machine that takes no snapshots.
+struct NoSnapshot {};
+
+template <class M>
+typename M::SnapshotData snapshot_data_of(int);
+template <class M>
+NoSnapshot snapshot_data_of(...);
+}  // namespace detail
+
+/// The Message of replicas that run the state machine M.
+template <class M>
+using MessageOf = Message<typename M::Transition, decltype(detail::snapshot_data_of<M>(0))>;
+
+// ===== 4 Concepts: what you write ================================================================
+// A Replica calls these from the thread that polls it and from no other. None may block for long,
+// throw, or call the Replica. A type that has only a part of an optional concept does not compile.
+
+/// What is replicated. It is copied freely. get_id() tells one transition from another in
+/// register_transition_state; the library only hands it on. An optional `get_size()` says how many
+/// bytes a transition owns beyond its sizeof, for the limits in Options.
+template <class T>
+concept Transition = std::copyable<T> && requires(const T& transition) {
+    { transition.get_id() } -> std::equality_comparable;
+};
+
+/// The state that is replicated. Equal sequences of apply_transition must make equal machines.
+/// - register_transition_state: tells what became of a transition; see TransitionState.
+/// - apply_transition: called once for each committed transition, in the log's order [Raft 5.3].
+///   Whatever it decides must follow from the state and the transition alone.
+/// - get_pending_transitions: hands over, once, what is to be replicated; called in each poll.
+template <class M, class T = typename M::Transition>
+concept StateMachine = requires(M& machine, const T& transition, TransitionState state) {
+    requires Transition<T>;
+    machine.register_transition_state(transition.get_id(), state);
+    machine.apply_transition(transition);
+    { machine.get_pending_transitions() } -> std::same_as<std::vector<T>>;
+};
+
+/// Optional for a StateMachine: the log stays short, and a follower that is far behind catches up
+/// [Raft 7]. `SnapshotData` is your type; if it is a string or vector of bytes, it travels in
+/// chunks.
+/// - create_snapshot: saves the present state under that index and term, durably where a Storage is
+///   used, before it returns.
+/// - get_snapshot: gives back the last one saved or set, always the same data for the same index;
+///   called once at start, and when a follower needs it.
+/// - set_snapshot: replaces the whole state, and saves the snapshot as create_snapshot does. Also
+///   called at start, with what get_snapshot gave.
+template <class M, class D = typename M::SnapshotData>
+concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
+    requires std::copyable<D>;
+    { machine.get_snapshot() } -> std::same_as<std::optional<Snapshot<D>>>;
+    { machine.create_snapshot(Index{}, Term{}) } -> std::same_as<D>;
+    machine.set_snapshot(snapshot);
+};
+
+/// The way to the other replicas. Messages may be lost, repeated, delayed and reordered; what
+/// arrives must be what a replica sent, so a transport authenticates and checks its frames.
+/// - send_message: must not block; may fail silently.
+/// - receive_messages: hands over, once, what has arrived; must not block.
+/// - halt: asked by start() after each poll; true ends it.
+/// - register_leader: called when the leader that this replica knows of changes; nothing: none
+/// known.
+template <class C, class M>
+concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> leader) {
+    cluster.send_message(ReplicaId{}, std::declval<MessageOf<M>>());
+    { cluster.receive_messages() } -> std::same_as<std::vector<MessageOf<M>>>;
+    { asked.halt() } -> std::convertible_to<bool>;
+    cluster.register_leader(leader);
+};
+
+/// What a Storage gives back at start. As constructed: a replica that never ran.
+template <class T>
+struct StoredState {
+    Term term;
+    std::optional<ReplicaId> voted_for;
+    LogPosition last_included;      ///< As in the last compact().
+    std::vector<Entry<T>> entries;  ///< The log from last_included.index + 1 on.
+};
+
+/// Optional: keeps term, vote and log across restarts [Raft Figure 2, persistent state]. A write
+/// need not be durable before sync(); after a crash, the writes that survive must be all those up
+/// to some moment, not before the last sync that returned true.
+/// - load: called once, before anything else.
+/// - save_vote: term and vote change together or not at all.
+/// - append: the log now holds these entries at first_index and after, and nothing behind them.
+/// - compact: what is at or before last_included may go; if the log holds no entry with that index
+///   and term, all of it must, since a snapshot has replaced it.
+/// - sync: true once everything written is durable. False is final and stops the replica with a
+///   Fault, since a second fsync that succeeds proves nothing about the first.
+template <class S, class T>
+concept Storage = requires(S& storage, std::optional<ReplicaId> vote,
+                           std::vector<Entry<T>> entries) {
+    { storage.load() } -> std::same_as<StoredState<T>>;
+    storage.save_vote(Term{}, vote);
+    storage.append(Index{}, std::as_const(entries));
+    storage.compact(LogPosition{});
+    { storage.sync() } -> std::same_as<bool>;
+};
+
+/// In place of a Storage: nothing outlives the process. A replica that ran this way and stopped has
+/// forgotten its vote, so it must never come back under the same ReplicaId.
+struct Volatile {};
+
+namespace detail {
+inline Volatile volatile_storage;  // It holds nothing.
+}
+
+// ===== 5 Options =================================================================================
+
+/// The bounds between which each election timeout is drawn.
+struct ElectionTimeoutRange {
+    Duration min = std::chrono::milliseconds(500);
+    Duration max = std::chrono::milliseconds(1000);
+};
+
+/// How a Replica behaves. All replicas of a cluster should agree on the first two.
+template <class M>
+struct Options {
+    /// A leader lets each follower hear from it at least this often. A few round trips.
+    Duration heartbeat_timeout = std::chrono::milliseconds(50);
+    /// A follower that hears nothing for this long asks for votes; a leader that no majority
+    /// answers for the upper bound stands down. Well above heartbeat_timeout [Raft 5.6].
+    ElectionTimeoutRange election_timeout_range = {};
+    /// A snapshot is taken when this many entries were applied since the last; 0: never.
+    std::uint64_t snapshot_delta = 10'000;
+    /// Applied entries that stay in the log behind a snapshot, so that slow followers rarely need
+    /// it.
+    std::uint64_t snapshot_trailing = 1'000;
+    /// Bytes of a snapshot in one message.
+    std::uint64_t snapshot_chunk_bytes = 256 * 1024;
+    /// Bytes of entries in one message; one entry may exceed it.
+    std::uint64_t append_bytes_max = 1024 * 1024;
+    /// Messages with entries that may be on their way to one follower.
+    std::uint64_t inflight_messages_max = 256;
+    /// Bytes of entries on their way to one follower; the last message may exceed it.
+    std::uint64_t inflight_bytes_max = 16 * 1024 * 1024;
+    /// Entries a leader holds uncommitted; what comes on top is abandoned_overloaded.
+    std::uint64_t uncommitted_entries_max = 100'000;
+    /// The same in bytes; a single transition may exceed it.
+    std::uint64_t own_bytes_max = 64 * 1024 * 1024;
+    /// Replaces the internal no-op as the first entry of each of this replica's terms.
+    std::optional<typename M::Transition> noop_transition = std::nullopt;
+    /// Where randomness comes from. The replica's id is mixed in.
+    std::uint64_t seed = 0;
+};
+
+namespace detail {
+template <class M>
+concept MentionsSnapshots = requires {
+    typename M::SnapshotData;
+}
+|| requires { &M::get_snapshot; }
+|| requires { &M::create_snapshot; }
+|| requires { &M::set_snapshot; };
+
+/// Data that can be cut into chunks and joined again: a string or vector of single bytes.
+template <class D>
+concept ByteString = requires(D& data, const D& chunk) {
+    requires sizeof(*chunk.data()) == 1;
+    D(chunk.data(), chunk.data() + chunk.size());
+    data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
+};
+
+template <class D>
+std::uint64_t size_in_chunks(const D& data) {
+    if constexpr (ByteString<D>) return data.size();
+    return 0;  // It is never cut.
+}
+
+/// At most max bytes of the data from `offset` on, and whether these are the last.
+template <class D>
+std::pair<D, bool> cut(const D& data, std::uint64_t offset, std::uint64_t max) {
+    if constexpr (ByteString<D>) {
+        std::uint64_t size = least<std::uint64_t>(data.size() - offset, max);
+        const auto* begin = data.data() + offset;
+        return {D(begin, begin + size), offset + size == data.size()};
+    } else {
+        return {data, true};
+    }
+}
+
+template <class D>
+void join(D& data, const D& chunk) {
+    if constexpr (ByteString<D>) {
+        data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
+    }
+}
+
+template <class T>
+constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
+    if constexpr (requires(const T& transition) { transition.get_size(); }) {
+        auto* transition = std::get_if<T>(&entry.command);
+        if (transition) return sizeof(entry) + std::uint64_t{transition->get_size()};
+    }
+    return sizeof(entry);
+}
+
+/// SplitMix64: the distributions of <random> differ between standard libraries.
+constexpr std::uint64_t next_random(std::uint64_t& state) {
+    std::uint64_t z = (state += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+// ===== 6 Log =====================================================================================
+
+/// The entries that no snapshot covers yet, and the position just before them.
+template <class T>
+class Log {
+ public:
+    LogPosition base() const { return base_; }
+    Index first_index() const { return base_.index + 1; }
+    Index last_index() const { return base_.index + entries_.size(); }
+    Term last_term() const { return entries_.empty() ? base_.term : entries_.back().term; }
+
+    /// Precondition: first_index() <= index <= last_index().
+    const Entry<T>& operator[](Index index) const { return entries_[index - first_index()]; }
+
+    /// Nothing where the log does not reach, or no longer.
+    std::optional<Term> term_at(Index index) const {
+        if (index < base_.index || index > last_index()) return std::nullopt;
+        return index == base_.index ? base_.term : (*this)[index].term;
+    }
+
+    bool holds(LogPosition position) const { return term_at(position.index) == position.term; }
+
+    /// The last position, not after `index`, whose term is at most `term`: with it one round trip
+    /// skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
+    LogPosition last_not_after(Index index, Term term) const {
+        index = greatest(base_.index, least(index, last_index()));
+        while (index > base_.index && (*this)[index].term > term) index = index - 1;
+        return {index, *term_at(index)};
+    }
+
+    void append(Entry<T> entry) { entries_.push_back(std::move(entry)); }
+
+    /// Drops the entry at `index` and all that follow. Precondition: index >= first_index().
+    void truncate_from(Index index) {
+        entries_.erase(entries_.begin() + offset(index), entries_.end());
+    }
+
+    /// Forgets entries up to `index`. Precondition: base().index <= index <= last_index().
+    void compact_to(Index index) {
+        LogPosition base{index, *term_at(index)};
+        entries_.erase(entries_.begin(), entries_.begin() + offset(index + 1));
+        base_ = base;
+    }
+
+    /// Starts anew behind a snapshot.
+    void reset(LogPosition base) {
+        entries_.clear();
+        base_ = base;
+    }
+
+    /// Copies the entries first..last; none when last < first.
+    std::vector<Entry<T>> slice(Index first, Index last) const {
+        return {entries_.begin() + offset(first), entries_.begin() + offset(last + 1)};
+    }
+
+    /// The last index up to which the entries from `first` on have at most bytes_max bytes, and
+    /// those bytes. The entry at `first`, if there is one, always fits.
+    std::pair<Index, std::uint64_t> fit(Index first, std::uint64_t bytes_max) const {
+        std::uint64_t bytes = 0;
+        Index last = first - 1;
+        for (; last < last_index(); ++last) {
+            std::uint64_t more = bytes_of((*this)[last + 1]);
+            if (bytes > 0 && bytes + more > bytes_max) break;
+            bytes += more;
+        }
+        return {last, bytes};
+    }
+
+ private:
+    std::ptrdiff_t offset(Index index) const {
+        return static_cast<std::ptrdiff_t>(index - first_index());
+    }
+
+    LogPosition base_;
+    std::deque<Entry<T>> entries_;
+};
+
+// ===== 7 Quorum ==================================================================================
+
+/// The largest value that a majority of `voters` has reached, value_of(voter) being how far each
+/// got: of match indexes, what is committed; of times of last contact, when a majority was last
+/// heard; of ballots, whether the vote is won. No voters hold nothing back: `unlimited`. Quadratic,
+/// but free of allocation; there are few voters.
+template <class Voters, class Value, class ValueOf>
+constexpr Value quorum(const Voters& voters, Value unlimited, ValueOf value_of) {
+    std::optional<Value> best;
+    for (const auto& voter : voters) {
+        Value value = value_of(voter);
+        if (best && value <= *best) continue;
+        std::size_t reached = 0;
+        for (const auto& other : voters) reached += value_of(other) >= value ? 1 : 0;
+        if (2 * reached > voters.size()) best = value;
+    }
+    return best.value_or(unlimited);
+}
+}  // namespace detail
+
+// ===== 8 Progress ================================================================================
+
+/// What a leader knows of one replica, and what a candidate knows of its vote.
+/// - probe: where the logs meet is not known; one message, then wait for word.
+/// - replicate: they meet; entries are streamed without waiting [PhD 10.2.1].
+/// - snapshot: the log no longer reaches back far enough; chunks go one at a time.
+struct Progress {
+    enum class State { probe, replicate, snapshot };
+
+    struct Inflight {
+        Index last_index;
+        std::uint64_t bytes = 0;
+    };
+
+    ReplicaId id;
+    State state = State::probe;
+    Index match_index = {};  ///< Known to be replicated and durable there. Never falls in a term.
+    Index next_index;        ///< The next entry to send; always above match_index.
+    Index sent_commit = {};  ///< The commit index it can already act upon.
+    bool waiting = false;    ///< A probe or a chunk was sent and is not answered.
+    bool overdue = false;    ///< ... nor was at the last heartbeat.
+    bool vote_granted = false;            ///< In the election that is on.
+    Time last_contact;                    ///< When it last answered.
+    std::uint64_t offset = 0;             ///< snapshot: the bytes that it has.
+    std::vector<Inflight> inflight = {};  ///< replicate: messages not answered yet, oldest first.
+    std::uint64_t inflight_bytes = 0;
+
+    Progress(ReplicaId replica, Index next, Time now)
+        : id(replica), next_index(next), last_contact(now) {}
+
+    bool is_full(std::uint64_t messages_max, std::uint64_t bytes_max) const {
+        return inflight.size() >= messages_max || inflight_bytes >= bytes_max;
+    }
+
+    void become(State new_state, Index next) {
+        state = new_state;
+        next_index = next;
+        waiting = overdue = false;
+        offset = inflight_bytes = 0;
+        inflight.clear();
+    }
+
+    void on_sent(Index last_index, std::uint64_t bytes) {
+        waiting = state == State::probe;
+        if (waiting || bytes == 0) return;
+        next_index = last_index + 1;
+        inflight.push_back({last_index, bytes});
+        inflight_bytes += bytes;
+    }
+
+    /// The replica's log is the leader's up to `match`. Precondition: the leader's log reaches
+    /// `match`.
+    void on_success(Index match, Index leader_first_index) {
+        match_index = detail::greatest(match_index, match);
+        if (state == State::replicate) {
+            std::size_t done = 0;
+            for (; done < inflight.size() && inflight[done].last_index <= match; ++done) {
+                inflight_bytes -= inflight[done].bytes;
+            }
+            inflight.erase(inflight.begin(), inflight.begin() + static_cast<std::ptrdiff_t>(done));
+            next_index = detail::greatest(next_index, match_index + 1);
+        } else if (state == State::probe || match_index + 1 >= leader_first_index) {
+            become(State::replicate, match_index + 1);
+        }
+    }
+
+    /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share.
+    void on_reject(Index rejected, Index hint) {
+        if (state == State::snapshot) {
+            waiting = waiting && !overdue;  // It is alive, but a chunk or its answer got lost.
+        } else if (rejected <= match_index) {
+            return;  // Out of date: it has that entry by now.
+        } else if (state == State::replicate) {
+            become(State::probe, match_index + 1);
+        } else if (rejected + 1 >= next_index) {  // Otherwise it answers an older probe.
+            Index known = detail::greatest(
+                match_index, detail::least(hint, detail::least(rejected, next_index) - 1));
+            become(State::probe, known + 1);
+        }
+    }
+};
+
+// ===== 9 Status and Notifier =====================================================================
+
+/// What stopped a replica for good.
+struct Fault {
+    enum Kind {
+        bad_options,                   ///< Options or peer ids that cannot work.
+        bad_stored_log,                ///< The Storage loaded a log that cannot have been written.
+        snapshot_and_log_do_not_meet,  ///< Entries between the snapshot and the log are missing.
+        sync_failed,                   ///< Storage::sync returned false.
+    };
+    Kind kind = bad_options;
+    std::string_view text = {};  ///< For people.
+};
+
+enum class Role { follower, pre_candidate, candidate, leader };
+
+/// What happened since this object was made, for dashboards and tests.
+struct Counters {
+    std::uint64_t elections_started = 0;  ///< Candidacies; PreVotes that failed do not count.
+    std::uint64_t elections_won = 0;
+    std::array<std::uint64_t, 6> sent = {};  ///< Messages by kind, in the order of Message::body.
+    std::array<std::uint64_t, 6> received = {};  ///< The same.
+    std::uint64_t dropped = 0;                   ///< Received, but out of date or of no use here.
+    std::uint64_t malformed = 0;  ///< Received, but no correct replica would have sent it here.
+    std::uint64_t snapshots_created = 0;
+    std::uint64_t snapshots_installed = 0;
+    std::uint64_t snapshots_sent = 0;  ///< Transfers begun.
+};
+
+/// A picture of a Replica.
+struct Status {
+    ReplicaId id;
+    Role role = Role::follower;
+    Term term;
+    std::optional<ReplicaId> leader;
+    Index commit_index;
+    Index last_applied;
+    Index snapshot_index;
+    Index first_log_index;
+    Index last_log_index;  ///< first_log_index - 1 when the log is empty.
+    Membership membership;
+    std::vector<Progress> progress;  ///< On the leader: each member's; its own among them.
+    Counters counters;
+    std::optional<Fault> fault;
+};
+
+/// Ends the wait of Replica::start early, from any thread: call notify() after you have given your
+/// machine a transition or your network a message. Anything with `wait_until(Time)` can stand in.
+class Notifier {
+ public:
+    void notify() {
+        std::lock_guard lock(mutex_);
+        notified_ = true;
+        changed_.notify_one();
+    }
+
+    void wait_until(Time deadline) {
+        // Bounded, because standard libraries overflow on waits that are as good as endless.
+        Time bounded = detail::least(deadline, Clock::now() + std::chrono::hours(1));
+        std::unique_lock lock(mutex_);
+        changed_.wait_until(lock, bounded, [this] { return notified_; });
+        notified_ = false;
+    }
+
+ private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool notified_ = false;
+};
+
+// ===== 10 Replica ================================================================================
+
+/// One member of a cluster. Single-threaded: poll it from one thread at a time. It keeps references
+/// to the objects it was given, which must outlive it.
+template <class C, class M, class S = Volatile>
+class Replica {
+    static_assert(StateMachine<M>, "little_raft: the state machine is no StateMachine");
+    static constexpr bool snapshotting = Snapshotting<M>;
+    static constexpr bool durable = !std::is_same_v<S, Volatile>;
+
+    using T = typename M::Transition;
+    using Message = MessageOf<M>;
+    using Body = decltype(Message::body);
+    using D = decltype(detail::snapshot_data_of<M>(0));
+
+ public:
+    // ----- Public face ---------------------------------------------------------------------------
+
+    /// A replica that goes on where `storage` and the machine's snapshot left off. `peers` are the
+    /// other voters (its own id among them does no harm); with none it is a cluster of one. What is
+    /// wrong with the arguments or with what was stored shows in status().fault.
+    Replica(ReplicaId id, const std::vector<ReplicaId>& peers, C& cluster, M& machine, S& storage,
+            Options<M> options = {})
+        : cluster_(&cluster),
+          machine_(&machine),
+          storage_(&storage),
+          options_(std::move(options)),
+          id_(id),
+          random_(options_.seed ^ (id.value << 32)) {
+        static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
+        static_assert(!durable || Storage<S, T>, "little_raft: the storage is no Storage");
+        if constexpr (detail::MentionsSnapshots<M>) {
+            static_assert(Snapshotting<M>, "little_raft: this machine is not quite Snapshotting");
+        }
+        check_options();
+        membership_.voters.push_back(id_);
+        for (ReplicaId peer : peers) {
+            if (peer != id_) membership_.voters.push_back(peer);
+        }
+        reset_progress();
+        for (const Progress& member : progress_) {
+            if (find(member.id) != &member) fail(Fault::bad_options, "a peer is named twice");
+        }
+        if (!fault_) load();
+    }
+
+    /// A volatile replica; see Volatile.
+    Replica(ReplicaId id, const std::vector<ReplicaId>& peers, C& cluster, M& machine,
+            Options<M> options = {}) requires std::same_as<S, Volatile>
+        : Replica(id, peers, cluster, machine, detail::volatile_storage, std::move(options)) {}
+
+    /// Another replica's consensus state on objects of its own, which must be equal copies of the
+    /// other's: a test can branch from any state. A plain copy would share them, so there is none.
+    Replica(const Replica& other, C& cluster, M& machine, S* storage = nullptr) : Replica(other) {
+        cluster_ = &cluster;
+        machine_ = &machine;
+        storage_ = storage;
+    }
+
+    Replica& operator=(const Replica&) = delete;
+
+    /// Takes in what is there, does what is due, and says when to be called next if nothing arrives
+    /// before. `now` never falls. After a Fault: does nothing and returns Time::max().
+    Time poll(Time now) {
+        if (fault_) return Time::max();
+        if (now_ == Time::min()) reset_election_timer(now);
+        now_ = detail::greatest(now_, now);
+        for (Message& message : cluster_->receive_messages()) receive(message);
+        take_pending_transitions();
+        fire_timers();
+        // What is sent here promises nothing of this disk, so followers write while it does.
+        replicate();
+        if (!persist()) return stop();
+        for (Message& message : std::exchange(answers_, {})) send(std::move(message));
+        count_own();
+        apply_committed();
+        take_snapshot();
+        register_leader();
+        return next_deadline();
+    }
+
+    /// Polls until the cluster says halt() or a Fault stops the replica.
+    template <class N>
+    void start(N& notifier) {
+        for (Time deadline = poll(Clock::now()); !fault_ && !std::as_const(*cluster_).halt();) {
+            notifier.wait_until(deadline);
+            deadline = poll(Clock::now());
+        }
+    }
+
+    /// From the thread that polls. It costs a copy of the members' progress.
+    Status status() const {
+        return {.id = id_,
+                .role = role_,
+                .term = current_term_,
+                .leader = leader_,
+                .commit_index = commit_index_,
+                .last_applied = last_applied_,
+                .snapshot_index = snapshot_.index,
+                .first_log_index = log_.first_index(),
+                .last_log_index = log_.last_index(),
+                .membership = membership_,
+                .progress = progress_,
+                .counters = counters_,
+                .fault = fault_};
+    }
+
+ private:
+    friend struct testing::Inspect;
+
+    Replica(const Replica&) = default;
+
+    // ----- Start and stop ------------------------------------------------------------------------
+
+    void check_options() {
+        const Options<M>& o = options_;
+        const auto& [min, max] = o.election_timeout_range;
+        auto require = [this](bool holds, std::string_view text) {
+            if (!holds) fail(Fault::bad_options, text);
+        };
+        require(o.heartbeat_timeout > Duration{}, "heartbeat_timeout is not positive");
+        require(min > o.heartbeat_timeout, "election_timeout_range.min <= heartbeat_timeout");
+        require(min <= max, "election_timeout_range.min > election_timeout_range.max");
+        require(max <= std::chrono::hours(24 * 365), "election_timeout_range.max is over a year");
+        for (std::uint64_t limit :
+             {o.snapshot_chunk_bytes, o.append_bytes_max, o.inflight_messages_max,
+              o.inflight_bytes_max, o.uncommitted_entries_max, o.own_bytes_max}) {
+            require(limit > 0, "snapshot_chunk_bytes or one of the limits, *_max, is 0");
+        }
+    }
+
+    /// Takes up where the last incarnation left off. Snapshot and log must meet.
+    void load() {
+        StoredState<T> stored;
+        if constexpr (durable) stored = storage_->load();
+        current_term_ = stored.term;
+        voted_for_ = stored.voted_for;
+        log_.reset(stored.last_included);
+        for (Entry<T>& entry : stored.entries) {
+            if (entry.term < log_.last_term() || entry.term > current_term_) {
+                fail(Fault::bad_stored_log, "the terms of the stored log make no sense");
+            }
+            log_.append(std::move(entry));
+        }
+        if constexpr (snapshotting) {
+            if (auto snapshot = machine_->get_snapshot()) {
+                snapshot_ = {snapshot->last_included_index, snapshot->last_included_term};
+                machine_->set_snapshot(*snapshot);
+            }
+        }
+        if (snapshot_.index < log_.base().index) {
+            fail(Fault::snapshot_and_log_do_not_meet,
+                 "the stored log begins after the state machine's snapshot");
+        } else if (!log_.holds(snapshot_)) {
+            // The process ended between saving a leader's snapshot and compacting the log.
+            log_.reset(snapshot_);
+            compacted_ = true;
+        }
+        commit_index_ = last_applied_ = snapshot_.index;
+        stable_index_ = log_.last_index();
+    }
+
+    void fail(Fault::Kind kind, std::string_view text) {
+        if (!fault_) fault_ = Fault{kind, text};
+    }
+
+    /// After a Fault: nothing more is sent, and nothing that was taken stays without a final state.
+    Time stop() {
+        become(Role::follower);
+        answers_.clear();
+        give_up_own(Index{}, TransitionState::outcome_unknown);
+        register_leader();
+        return Time::max();
+    }
+
+    Time next_deadline() const {
+        if (vote_changed_ || unsent_) return now_;  // count_own() found more to do.
+        return detail::least(heartbeat_deadline_, election_deadline_);
+    }
+
+    /// Only at the end of a poll, when nothing in it can still change the leader.
+    void register_leader() {
+        if (leader_ == registered_leader_) return;
+        registered_leader_ = leader_;
+        cluster_->register_leader(leader_);
+    }
+
+    // ----- Messages and terms --------------------------------------------------------------------
+
+    void send(Message message) {
+        ++counters_.sent[message.body.index()];
+        ReplicaId to = message.to;
+        cluster_->send_message(to, std::move(message));
+    }
+
+    /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
+    void answer(ReplicaId to, Term term, Body body) {
+        answers_.push_back(Message{id_, to, term, std::move(body)});
+    }
+
+    void receive(Message& message) {
+        ++counters_.received[message.body.index()];
+        if (!is_well_formed(message)) {
+            ++counters_.malformed;
+        } else if (!admit_term(message)) {
+            ++counters_.dropped;
+        } else {
+            auto handle = [&](auto& body) { return on(message, body); };
+            if (!std::visit(handle, message.body)) ++counters_.dropped;
+        }
+    }
+
+    /// Whether a correct replica could have sent it here. Safety: what fails this changes nothing.
+    bool is_well_formed(const Message& message) {
+        if (message.to != id_ || message.from == id_ || !find(message.from)) return false;
+        if (message.term == Term{} || message.term.value >= absurd) return false;
+        if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
+            Term last = append->prev_log_term;
+            for (const Entry<T>& entry : append->entries) {
+                if (entry.term < last) return false;
+                last = entry.term;
+            }
+            return last <= message.term && append->prev_log_index.value < absurd;
+        }
+        if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
+            const auto& [index, term] = install->last_included;
+            return snapshotting && term <= message.term && index.value < absurd;
+        }
+        return true;
+    }
+
+    /// The rule for terms, once for all messages [Raft 5.1]. False: the message ends here.
+    bool admit_term(const Message& message) {
+        const auto* request = std::get_if<RequestVote>(&message.body);
+        const auto* response = std::get_if<RequestVoteResponse>(&message.body);
+        bool asks_ahead = request && request->pre_vote;
+        bool leads = message.body.index() == 2 || message.body.index() == 4;
+        bool grants_ahead = response && response->pre_vote && response->vote_granted;
+        if (message.term < current_term_) {
+            // Liveness: who asks from the past must learn of the present, or it stays stranded.
+            if (request)
+                answer(message.from, current_term_, RequestVoteResponse{asks_ahead, false});
+            if (leads) answer(message.from, current_term_, AppendEntriesResponse{});
+            return false;
+        }
+        if (message.term == current_term_) return true;
+        // Liveness: while a leader is heard, nobody is helped to depose it [PhD 4.2.3].
+        if (request && hears_leader()) return false;
+        // A PreVote's term is one that nobody has entered yet [PhD 9.6].
+        if (!asks_ahead && !grants_ahead) become_follower(message.term);
+        return true;
+    }
+
+    // ----- Roles and elections -------------------------------------------------------------------
+
+    /// Nothing for a stranger.
+    Progress* find(ReplicaId id) {
+        for (Progress& member : progress_) {
+            if (member.id == id) return &member;
+        }
+        return nullptr;
+    }
+
+    /// CheckQuorum sees to it that a leader whom nobody hears is not one for long.
+    bool hears_leader() const {
+        if (role_ == Role::leader) return true;
+        return leader_ && now_ < leader_contact_ + options_.election_timeout_range.min;
+    }
+
+    void reset_election_timer(Time now) {
+        const auto& [min, max] = options_.election_timeout_range;
+        auto spread = static_cast<std::uint64_t>((max - min).count()) + 1;
+        auto drawn = static_cast<Duration::rep>(detail::next_random(random_) % spread);
+        election_deadline_ = now + min + Duration(drawn);
+    }
+
+    void reset_progress() {
+        progress_.clear();
+        for (ReplicaId voter : membership_.voters) {
+            progress_.emplace_back(voter, log_.last_index() + 1, now_);
+        }
+    }
+
+    /// What belongs to one role in one term ends with it.
+    void become(Role role) {
+        role_ = role;
+        leader_.reset();
+        incoming_.reset();
+        outgoing_.reset();
+        unsent_ = false;
+        heartbeat_deadline_ = Time::max();
+        reset_progress();
+    }
+
+    void enter_term(Term term, std::optional<ReplicaId> vote) {
+        current_term_ = term;
+        voted_for_ = vote;
+        vote_changed_ = true;
+    }
+
+    void become_follower(Term term) {
+        // Safety: a vote is forgotten only together with its term.
+        if (term > current_term_) enter_term(term, std::nullopt);
+        if (role_ == Role::leader) reset_election_timer(now_);
+        become(Role::follower);
+    }
+
+    /// Asks for votes [Raft 5.2]. Liveness: first, as a pre-candidate, whether it could win them,
+    /// so that a replica that cannot raises nobody's term [PhD 9.6].
+    void campaign(Role role) {
+        become(role);
+        reset_election_timer(now_);
+        bool pre_vote = role == Role::pre_candidate;
+        if (!pre_vote) enter_term(next_term(), id_);
+        counters_.elections_started += pre_vote ? 0 : 1;
+        RequestVote request{pre_vote, log_.last_index(), log_.last_term()};
+        for (const Progress& voter : progress_) {
+            if (voter.id != id_) answer(voter.id, pre_vote ? next_term() : current_term_, request);
+        }
+    }
+
+    void become_leader() {
+        become(Role::leader);
+        leader_ = id_;
+        ++counters_.elections_won;
+        heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
+        election_deadline_ = now_ + options_.election_timeout_range.max;
+        find(id_)->match_index = stable_index_;
+        // Without an entry of its own term it could not commit those of others [Raft 5.4.2, 8].
+        Entry<T> first{current_term_, Noop{}};
+        if (options_.noop_transition) first.command = *options_.noop_transition;
+        append_as_leader(std::move(first));
+    }
+
+    Term next_term() const { return {current_term_.value + 1}; }
+
+    bool on(const Message& message, const RequestVote& request) {
+        bool ahead = message.term > current_term_;  // A PreVote; see admit_term.
+        bool free_to_vote = voted_for_ == message.from || (!voted_for_ && !leader_) || ahead;
+        // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
+        bool up_to_date = request.last_log_term > log_.last_term() ||
+                          (request.last_log_term == log_.last_term() &&
+                           request.last_log_index >= log_.last_index());
+        bool granted = free_to_vote && up_to_date;
+        if (granted && !request.pre_vote) {
+            if (!voted_for_) enter_term(current_term_, message.from);
+            reset_election_timer(now_);
+        }
+        answer(message.from, granted ? message.term : current_term_,
+               RequestVoteResponse{request.pre_vote, granted});
+        return true;
+    }
+
+    bool on(const Message& message, const RequestVoteResponse& response) {
+        // Safety: an answer counts for the very question that is on.
+        bool expected = response.pre_vote
+                            ? role_ == Role::pre_candidate && message.term == next_term()
+                            : role_ == Role::candidate;
+        if (!expected || !response.vote_granted) return false;
+        find(message.from)->vote_granted = true;
+        maybe_win();
+        return true;
+    }
+
+    void maybe_win() {
+        if (!detail::quorum(progress_, true,
+                            [](const Progress& voter) { return voter.vote_granted; }))
+            return;
+        role_ == Role::candidate ? become_leader() : campaign(Role::candidate);
+    }
+
+    void fire_timers() {
+        if (now_ >= heartbeat_deadline_) send_heartbeats();
+        if (now_ >= election_deadline_) {
+            role_ == Role::leader ? check_quorum() : campaign(Role::pre_candidate);
+        }
+    }
+
+    /// Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
+    void check_quorum() {
+        find(id_)->last_contact = now_;
+        Time heard = detail::quorum(progress_, now_,
+                                    [](const Progress& voter) { return voter.last_contact; });
+        election_deadline_ = heard + options_.election_timeout_range.max;
+        if (now_ >= election_deadline_) become_follower(current_term_);
+    }
+
+    // ----- Replication as leader -----------------------------------------------------------------
+
+    void take_pending_transitions() {
+        for (T& transition : machine_->get_pending_transitions()) {
+            Entry<T> entry{current_term_, std::move(transition)};
+            if (role_ != Role::leader) {
+                register_state(entry, TransitionState::abandoned_not_leader);
+            } else if (is_overloaded(entry)) {
+                register_state(entry, TransitionState::abandoned_overloaded);
+            } else {
+                append_as_leader(std::move(entry));
+            }
+        }
+    }
+
+    bool is_overloaded(const Entry<T>& entry) const {
+        std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
+        return log_.last_index() - commit_index_ >= options_.uncommitted_entries_max ||
+               (own_bytes_ > 0 && bytes > options_.own_bytes_max);
+    }
+
+    void append_as_leader(Entry<T> entry) {
+        register_state(entry, TransitionState::queued);
+        own_.push_back(log_.last_index() + 1);
+        own_bytes_ += detail::bytes_of(entry);
+        log_.append(std::move(entry));
+        unsent_ = true;
+    }
+
+    /// Gives each follower what it lacks, as far as its window allows.
+    void replicate() {
+        if (!unsent_) return;
+        unsent_ = false;
+        maybe_commit();  // So that the news of a commit travels with what else there is.
+        for (Progress& peer : progress_) {
+            if (peer.id != id_) replicate_to(peer);
+        }
+    }
+
+    void replicate_to(Progress& peer) {
+        while (!peer.waiting && !fault_) {
+            if (peer.state == Progress::State::snapshot || peer.next_index < log_.first_index()) {
+                send_chunk(peer);
+            } else if (peer.is_full(options_.inflight_messages_max, options_.inflight_bytes_max)) {
+                return;
+            } else if (peer.state == Progress::State::probe ||
+                       peer.next_index <= log_.last_index() ||
+                       peer.sent_commit < detail::least(commit_index_, peer.next_index - 1)) {
+                auto [last, bytes] = log_.fit(peer.next_index, options_.append_bytes_max);
+                send_append(peer, last);
+                peer.on_sent(last, bytes);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Sends the entries from peer.next_index to `last`: none if that is the one before, or if the
+    /// log begins later.
+    void send_append(Progress& peer, Index last) {
+        Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
+        last = detail::greatest(prev, last);
+        peer.sent_commit = detail::least(commit_index_, last);
+        AppendEntries<T> request{prev, *log_.term_at(prev), commit_index_, {}};
+        request.entries = log_.slice(prev + 1, last);
+        send({id_, peer.id, current_term_, std::move(request)});
+    }
+
+    /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
+    /// that a window that got lost is noticed even when nothing more may be sent.
+    void send_heartbeats() {
+        heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
+        bool sends_snapshot = false;
+        for (Progress& peer : progress_) {
+            if (peer.id == id_) continue;
+            peer.overdue = peer.waiting;
+            sends_snapshot = sends_snapshot || peer.state == Progress::State::snapshot;
+            send_append(peer, peer.next_index - 1);
+        }
+        if (!sends_snapshot) outgoing_.reset();
+    }
+
+    bool on(const Message& message, const AppendEntriesResponse& response) {
+        if (role_ != Role::leader) return false;
+        if (response.success && response.match_index > log_.last_index()) return false;
+        Progress& peer = *find(message.from);
+        peer.last_contact = now_;
+        unsent_ = true;
+        if (response.success) {
+            peer.on_success(response.match_index, log_.first_index());
+        } else {
+            auto [index, term] = response.hint;
+            peer.on_reject(response.match_index, log_.last_not_after(index, term).index);
+        }
+        return true;
+    }
+
+    /// Whether the commit index rose [Raft 5.3, 5.4.2].
+    bool maybe_commit() {
+        Index reached = detail::quorum(progress_, log_.last_index(),
+                                       [](const Progress& p) { return p.match_index; });
+        // Safety: replicas are counted only for entries of the leader's own term (figure 8).
+        if (reached <= commit_index_ || log_.term_at(reached) != current_term_) return false;
+        commit_index_ = reached;
+        return true;
+    }
+
+    /// Safety: it counts itself only now that its disk has what it counts [PhD 10.2.1].
+    void count_own() {
+        if (role_ == Role::follower) return;
+        Progress& own = *find(id_);
+        if (role_ == Role::leader) {
+            own.match_index = stable_index_;
+            unsent_ = maybe_commit() && progress_.size() > 1;
+        } else {
+            own.vote_granted = true;
+            maybe_win();
+        }
+    }
+
+    // ----- Replication as follower ---------------------------------------------------------------
+
+    /// False when the sender cannot be the leader of this term.
+    bool follow(ReplicaId leader) {
+        if (role_ == Role::leader || (leader_ && leader_ != leader)) return false;
+        if (role_ != Role::follower) become_follower(current_term_);
+        leader_ = leader;
+        leader_contact_ = now_;
+        reset_election_timer(now_);
+        return true;
+    }
+
+    void acknowledge(ReplicaId leader, Index match) {
+        answer(leader, current_term_, AppendEntriesResponse{true, match, {}});
+    }
+
+    bool on(const Message& message, AppendEntries<T>& request) {
+        if (!follow(message.from)) return false;
+        LogPosition prev{request.prev_log_index, request.prev_log_term};
+        if (prev.index < commit_index_) {
+            // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
+            acknowledge(message.from, commit_index_);
+        } else if (!log_.holds(prev)) {
+            LogPosition hint = log_.last_not_after(prev.index, prev.term);
+            answer(message.from, current_term_, AppendEntriesResponse{false, prev.index, hint});
+        } else {
+            append_as_follower(prev.index, request.entries);
+            // Safety: only this much is known to equal the leader's log, however long this one is.
+            Index verified = prev.index + request.entries.size();
+            Index commit = detail::least(request.leader_commit, verified);
+            commit_index_ = detail::greatest(commit_index_, commit);
+            acknowledge(message.from, verified);
+        }
+        return true;
+    }
+
+    void append_as_follower(Index index, std::vector<Entry<T>>& entries) {
+        for (Entry<T>& entry : entries) {
+            ++index;
+            // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
+            if (log_.term_at(index) == entry.term) continue;
+            if (index <= log_.last_index()) {
+                LITTLE_RAFT_ASSERT(index > commit_index_, "what is committed is never replaced");
+                give_up_own(index, TransitionState::abandoned_conflict_with_leader);
+                log_.truncate_from(index);
+                stable_index_ = detail::least(stable_index_, index - 1);
+            }
+            log_.append(std::move(entry));
+        }
+    }
+
+    // ----- Commit and apply ----------------------------------------------------------------------
+
+    void register_state(const Entry<T>& entry, TransitionState state) {
+        const T* transition = std::get_if<T>(&entry.command);
+        if (transition) machine_->register_transition_state(transition->get_id(), state);
+    }
+
+    /// Final states for what this replica itself put into the log at `first` and after.
+    void give_up_own(Index first, TransitionState state) {
+        for (; !own_.empty() && own_.back() >= first; own_.pop_back()) {
+            own_bytes_ -= detail::bytes_of(log_[own_.back()]);
+            register_state(log_[own_.back()], state);
+        }
+    }
+
+    void apply_committed() {
+        while (last_applied_ < commit_index_) {
+            const Entry<T>& entry = log_[++last_applied_];
+            if (!own_.empty() && own_.front() == last_applied_) {
+                own_.pop_front();
+                own_bytes_ -= detail::bytes_of(entry);
+                register_state(entry, TransitionState::committed);
+            }
+            if (auto* transition = std::get_if<T>(&entry.command)) {
+                machine_->apply_transition(*transition);
+                register_state(entry, TransitionState::applied);
+            }
+        }
+    }
+
+    // ----- Snapshots -----------------------------------------------------------------------------
+
+    void take_snapshot() {
+        if constexpr (snapshotting) {
+            std::uint64_t delta = options_.snapshot_delta;
+            if (delta == 0 || last_applied_ - snapshot_.index < delta) return;
+            snapshot_ = {last_applied_, *log_.term_at(last_applied_)};
+            static_cast<void>(machine_->create_snapshot(snapshot_.index, snapshot_.term));
+            ++counters_.snapshots_created;
+            if (last_applied_ - log_.base().index <= options_.snapshot_trailing) return;
+            log_.compact_to(last_applied_ - options_.snapshot_trailing);
+            compacted_ = true;
+        }
+    }
+
+    /// For a follower that lacks what the log no longer has [Raft 7].
+    void send_chunk(Progress& peer) {
+        if constexpr (snapshotting) {
+            Index base = log_.base().index;
+            if (!outgoing_ || outgoing_->last_included_index < base)
+                outgoing_ = machine_->get_snapshot();
+            if (!outgoing_ || outgoing_->last_included_index < base) {
+                return fail(Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
+            }
+            const auto& [index, term, data] = *outgoing_;
+            LITTLE_RAFT_ASSERT(index <= last_applied_, "a snapshot is of what was applied");
+            if (peer.state != Progress::State::snapshot || peer.next_index != index + 1) {
+                peer.become(Progress::State::snapshot, index + 1);
+                ++counters_.snapshots_sent;
+            }
+            peer.waiting = true;
+            peer.overdue = false;
+            auto [chunk, done] = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
+            send({id_, peer.id, current_term_,
+                  InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done}});
+        }
+    }
+
+    bool on(const Message& message, const InstallSnapshotResponse& response) {
+        Progress& peer = *find(message.from);
+        bool expected = role_ == Role::leader && peer.state == Progress::State::snapshot &&
+                        peer.next_index == response.last_included.index + 1 &&
+                        response.offset <= detail::size_in_chunks(outgoing_->data);
+        // What says nothing new is a repetition; to answer it would double all the chunks to come.
+        if (!expected || response.offset == peer.offset) return false;
+        peer.last_contact = now_;
+        peer.offset = response.offset;
+        peer.waiting = false;
+        return unsent_ = true;
+    }
+
+    bool on(const Message& message, InstallSnapshot<D>& request) {
+        if (!follow(message.from)) return false;
+        LogPosition at = request.last_included;
+        if (at.index <= commit_index_ || log_.holds(at)) {
+            // Safety: never back to an older state. What the log holds needs no snapshot.
+            commit_index_ = detail::greatest(commit_index_, at.index);
+            acknowledge(message.from, commit_index_);
+            return true;
+        }
+        // Safety: pieces of two snapshots are not joined, nor pieces from two leaders: see
+        // become().
+        if (incoming_ && position_of(*incoming_) != at) incoming_.reset();
+        bool in_order = request.offset == incoming_size();
+        if (in_order && incoming_) {
+            detail::join(incoming_->data, request.data);
+        } else if (in_order) {
+            incoming_ = Snapshot<D>{at.index, at.term, std::move(request.data)};
+        }
+        if (in_order && request.done) {
+            install_snapshot(message.from);
+        } else {
+            answer(message.from, current_term_, InstallSnapshotResponse{at, incoming_size()});
+        }
+        return in_order;
+    }
+
+    std::uint64_t incoming_size() const {
+        return incoming_ ? detail::size_in_chunks(incoming_->data) : 0;
+    }
+
+    /// [Raft Figure 13]. Safety: the log goes as a whole, since it neither holds the snapshot's
+    /// last entry nor, behind that place, anything that could commit.
+    void install_snapshot(ReplicaId leader) {
+        if constexpr (snapshotting) {
+            apply_committed();
+            snapshot_ = position_of(*incoming_);
+            give_up_own(snapshot_.index + 1, TransitionState::abandoned_conflict_with_leader);
+            give_up_own(Index{}, TransitionState::outcome_unknown);
+            machine_->set_snapshot(std::as_const(*incoming_));
+            incoming_.reset();
+            ++counters_.snapshots_installed;
+            log_.reset(snapshot_);
+            compacted_ = true;
+            commit_index_ = last_applied_ = stable_index_ = snapshot_.index;
+            acknowledge(leader, snapshot_.index);
+        }
+    }
+
+    static LogPosition position_of(const Snapshot<D>& snapshot) {
+        return {snapshot.last_included_index, snapshot.last_included_term};
+    }
+
+    // ----- Durability ----------------------------------------------------------------------------
+
+    /// Makes durable what this poll changed, with at most one sync. False: the replica must stop.
+    bool persist() {
+        if (fault_) return false;
+        if constexpr (durable) {
+            Index first = stable_index_ + 1;
+            bool grew = first <= log_.last_index();
+            if (vote_changed_) storage_->save_vote(current_term_, voted_for_);
+            if (compacted_) storage_->compact(log_.base());
+            if (grew) storage_->append(first, log_.slice(first, log_.last_index()));
+            if ((vote_changed_ || compacted_ || grew) && !storage_->sync()) {
+                fail(Fault::sync_failed, "the storage could not make its writes durable");
+                return false;
+            }
+        }
+        vote_changed_ = compacted_ = false;
+        stable_index_ = log_.last_index();
+        return true;
+    }
+
+    // ----- State ---------------------------------------------------------------------------------
+
+    // From here on a term or an index is absurd; below, no sum overflows.
+    static constexpr std::uint64_t absurd = std::uint64_t{1} << 62;
+
+    C* cluster_;
+    M* machine_;
+    S* storage_;
+    Options<M> options_;
+    Counters counters_;
+
+    ReplicaId id_;
+    Membership membership_;
+    std::uint64_t random_;
+    std::optional<Fault> fault_;
+
+    Time now_ = Time::min();    // Of the latest poll.
+    Time leader_contact_ = {};  // follower: when leader_ was last heard
+    /// When to ask for votes; on a leader, when to stand down if no majority is heard until then.
+    Time election_deadline_ = {};
+    Time heartbeat_deadline_ = Time::max();  // leader
+
+    Role role_ = Role::follower;
+    Term current_term_;
+    std::optional<ReplicaId> voted_for_;  // In current_term_.
+    std::optional<ReplicaId> leader_;     // Of current_term_.
+    std::optional<ReplicaId> registered_leader_;
+    std::vector<Progress> progress_;  // Of every member, itself too.
+
+    // log_.base() <= snapshot_ <= last_applied_ <= commit_index_ <= log_.last_index(), and the
+    // Storage holds the log up to stable_index_.
+    detail::Log<T> log_;
+    LogPosition snapshot_;
+    Index last_applied_;
+    Index commit_index_;
+    Index stable_index_;
+
+    std::deque<Index> own_;                // What it appended as leader and is not final.
+    std::uint64_t own_bytes_ = 0;          // Of those.
+    std::optional<Snapshot<D>> incoming_;  // follower: a snapshot that arrives in chunks
+    std::optional<Snapshot<D>> outgoing_;  // leader: the snapshot that it sends
+    std::vector<Message> answers_;         // What leaves once the disk holds what it promises.
+    bool vote_changed_ = false;            // Term or vote are not what the Storage has.
+    bool compacted_ = false;               // The log's base is not.
+    bool unsent_ = false;                  // leader: there may be something to send
+};
+
+}  // namespace v0
+}  // namespace little_raft
+
+#endif  // LITTLE_RAFT_HPP
