@@ -800,6 +800,13 @@ class Replica {
  private:
     friend struct testing::Inspect;
 
+    /// A transition that this replica took from its machine and put into the log.
+    struct Own {
+        LogPosition at;
+        std::decay_t<decltype(std::declval<const T&>().get_id())> id;
+        std::uint64_t bytes;
+    };
+
     Replica(const Replica&) = default;
 
     // ----- Start and stop ------------------------------------------------------------------------
@@ -860,7 +867,7 @@ class Replica {
     Time stop() {
         become(Role::follower);
         answers_.clear();
-        give_up_own(Index{}, TransitionState::outcome_unknown);
+        while (!own_.empty()) settle_own(TransitionState::outcome_unknown);
         register_leader();
         return Time::max();
     }
@@ -1100,8 +1107,11 @@ class Replica {
 
     void append_as_leader(Entry<T> entry) {
         register_state(entry, TransitionState::queued);
-        own_.push_back(log_.last_index() + 1);
-        own_bytes_ += detail::bytes_of(entry);
+        if (const T* transition = std::get_if<T>(&entry.command)) {
+            std::uint64_t bytes = detail::bytes_of(entry);
+            own_.push_back({{log_.last_index() + 1, current_term_}, transition->get_id(), bytes});
+            own_bytes_ += bytes;
+        }
         log_.append(std::move(entry));
         unsent_ = true;
     }
@@ -1240,7 +1250,6 @@ class Replica {
             if (log_.term_at(index) == entry.term) continue;
             if (index <= log_.last_index()) {
                 LITTLE_RAFT_ASSERT(index > commit_index_, "what is committed is never replaced");
-                give_up_own(index, TransitionState::abandoned_conflict_with_leader);
                 log_.truncate_from(index);
                 stable_index_ = detail::least(stable_index_, index - 1);
             }
@@ -1255,21 +1264,24 @@ class Replica {
         if (transition) machine_->register_transition_state(transition->get_id(), state);
     }
 
-    /// Final states for what this replica itself put into the log at `first` and after.
-    void give_up_own(Index first, TransitionState state) {
-        for (; !own_.empty() && own_.back() >= first; own_.pop_back()) {
-            own_bytes_ -= detail::bytes_of(log_[own_.back()]);
-            register_state(log_[own_.back()], state);
-        }
+    /// Takes the oldest of its own, whose fate is known.
+    void settle_own(TransitionState state) {
+        machine_->register_transition_state(own_.front().id, state);
+        own_bytes_ -= own_.front().bytes;
+        own_.pop_front();
     }
 
     void apply_committed() {
         while (last_applied_ < commit_index_) {
             const Entry<T>& entry = log_[++last_applied_];
-            if (!own_.empty() && own_.front() == last_applied_) {
-                own_.pop_front();
-                own_bytes_ -= detail::bytes_of(entry);
-                register_state(entry, TransitionState::committed);
+            // Safety: an entry that another log replaced may come back from a third. It never
+            // commits only once a later term's entry has, since no log goes on from that with an
+            // older term.
+            while (!own_.empty() && own_.front().at.term < entry.term) {
+                settle_own(TransitionState::abandoned_conflict_with_leader);
+            }
+            if (!own_.empty() && own_.front().at == LogPosition{last_applied_, entry.term}) {
+                settle_own(TransitionState::committed);
             }
             if (auto* transition = std::get_if<T>(&entry.command)) {
                 machine_->apply_transition(*transition);
@@ -1365,8 +1377,11 @@ class Replica {
         if constexpr (snapshotting) {
             apply_committed();
             snapshot_ = position_of(*incoming_);
-            give_up_own(snapshot_.index + 1, TransitionState::abandoned_conflict_with_leader);
-            give_up_own(Index{}, TransitionState::outcome_unknown);
+            while (!own_.empty() && own_.front().at.term <= snapshot_.term) {
+                bool covered = own_.front().at.index <= snapshot_.index;
+                settle_own(covered ? TransitionState::outcome_unknown
+                                   : TransitionState::abandoned_conflict_with_leader);
+            }
             machine_->set_snapshot(std::as_const(*incoming_));
             incoming_.reset();
             ++counters_.snapshots_installed;
@@ -1439,7 +1454,7 @@ class Replica {
     Index commit_index_;
     Index stable_index_;
 
-    std::deque<Index> own_;                // What it appended as leader and is not final.
+    std::deque<Own> own_;                  // Transitions taken here and not settled, oldest first.
     std::uint64_t own_bytes_ = 0;          // Of those.
     std::optional<Snapshot<D>> incoming_;  // follower: a snapshot that arrives in chunks
     std::optional<Snapshot<D>> outgoing_;  // leader: the snapshot that it sends

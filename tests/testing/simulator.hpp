@@ -47,9 +47,9 @@ enum class Step : std::uint8_t {
     deliver,    ///< Message a of those in flight reaches its replica.
     duplicate,  ///< It does, and stays in flight.
     drop,       ///< It is lost.
-    time_out,   ///< Replica a's clock reaches its next deadline.
+    time_out,   ///< The clock of replica a, or for even b a leader's, reaches its next deadline.
     advance,    ///< Every clock moves on by b milliseconds; nobody is polled.
-    propose,    ///< Replica a's machine has b more transitions.
+    propose,    ///< The machine of replica a, or mostly of a leader, has b more transitions.
     crash,      ///< Replica a dies after b more calls of its disk; what was not synced may be lost.
     restart,    ///< Replica a, if dead, comes back.
     partition,  ///< Replicas in the bit set a no longer talk to the others.
@@ -349,7 +349,7 @@ class Simulator {
             case Step::drop:
                 return take_message(op, false, false);
             case Step::time_out:
-                if (!nodes_[a].replica) return;
+                if (op.b % 2 == 0) a = leader_or(a);
                 nodes_[a].now = std::max(nodes_[a].now, nodes_[a].deadline);
                 return poll(a);
             case Step::advance:
@@ -423,6 +423,15 @@ class Simulator {
 
     std::uint64_t committed_hash(Index index) const {
         return index.value == 0 ? 0 : committed_[index.value - 1].hash;
+    }
+
+    /// Some replica that takes itself for the leader; a if there is none.
+    std::size_t leader_or(std::size_t a) const {
+        for (std::size_t k = 0; k < nodes_.size(); ++k) {
+            std::size_t i = (a + k) % nodes_.size();
+            if (nodes_[i].replica && nodes_[i].role == Role::leader) return i;
+        }
+        return a;
     }
 
     // ----- The life of a replica
@@ -626,9 +635,10 @@ class Simulator {
                         (node.last_index < disk.base.index ||
                          disk.hash_at(node.last_index) == node.last_hash),
                     "Leader Append-Only: a leader never overwrites or deletes entries", i);
-            require(status.last_log_index == node.last_log_index ||
-                        status.last_log_index - node.commit_index <= configuration_.uncommitted_entries,
-                    "uncommitted entries are bounded", i);
+            require(
+                status.last_log_index == node.last_log_index ||
+                    status.last_log_index - node.commit_index <= configuration_.uncommitted_entries,
+                "uncommitted entries are bounded", i);
             return;
         }
         ++coverage_[Event::election_won];
