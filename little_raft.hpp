@@ -79,6 +79,16 @@ namespace detail {
     std::abort();
 }
 
+/// Stands for the snapshot data of a machine that takes no snapshots.
+struct NoSnapshot {};
+
+template <class M>
+typename M::SnapshotData snapshot_data_of(int);
+template <class M>
+NoSnapshot snapshot_data_of(...);
+template <class M>
+using SnapshotDataOf = decltype(snapshot_data_of<M>(0));
+
 // <algorithm> costs more to include than the rest of this header, so these two stand here.
 template <class T>
 constexpr T least(T a, T b) {
@@ -235,19 +245,9 @@ struct Message {
         body;
 };
 
-namespace detail {
-/// Stands for the snapshot data of a machine that takes no snapshots.
-struct NoSnapshot {};
-
-template <class M>
-typename M::SnapshotData snapshot_data_of(int);
-template <class M>
-NoSnapshot snapshot_data_of(...);
-}  // namespace detail
-
 /// The Message of replicas that run the state machine M.
 template <class M>
-using MessageOf = Message<typename M::Transition, decltype(detail::snapshot_data_of<M>(0))>;
+using MessageOf = Message<typename M::Transition, detail::SnapshotDataOf<M>>;
 
 // ===== 4 Concepts: what you write ================================================================
 // A Replica calls these from the thread that polls it and from no other. None may block for long,
@@ -259,6 +259,8 @@ using MessageOf = Message<typename M::Transition, decltype(detail::snapshot_data
 template <class T>
 concept Transition = std::copyable<T> && requires(const T& transition) {
     { transition.get_id() } -> std::equality_comparable;
+    requires !requires { &T::get_size; }
+    || requires { std::uint64_t(transition.get_size()); };
 };
 
 /// The state that is replicated. Equal sequences of apply_transition must make equal machines.
@@ -283,8 +285,9 @@ concept StateMachine = requires(M& machine, const T& transition, TransitionState
 ///   called once at start, and when a follower needs it.
 /// - set_snapshot: replaces the whole state, and saves the snapshot as create_snapshot does. Also
 ///   called at start, with what get_snapshot gave.
-template <class M, class D = typename M::SnapshotData>
+template <class M, class D = detail::SnapshotDataOf<M>>
 concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
+    typename M::SnapshotData;
     requires std::copyable<D>;
     { machine.get_snapshot() } -> std::same_as<std::optional<Snapshot<D>>>;
     { machine.create_snapshot(Index{}, Term{}) } -> std::same_as<D>;
@@ -339,10 +342,6 @@ concept Storage = requires(S& storage, std::optional<ReplicaId> vote,
 /// forgotten its vote, so it must never come back under the same ReplicaId.
 struct Volatile {};
 
-namespace detail {
-inline Volatile volatile_storage;  // It holds nothing.
-}
-
 // ===== 5 Options =================================================================================
 
 /// The bounds between which each election timeout is drawn.
@@ -383,13 +382,16 @@ struct Options {
 };
 
 namespace detail {
+inline Volatile volatile_storage;  // It holds nothing.
+
 template <class M>
 concept MentionsSnapshots = requires {
     typename M::SnapshotData;
 }
 || requires { &M::get_snapshot; }
 || requires { &M::create_snapshot; }
-|| requires { &M::set_snapshot; };
+|| requires { &M::set_snapshot; }
+|| requires(M& machine) { machine.get_snapshot(); };
 
 /// Data that can be cut into chunks and joined again: a string or vector of single bytes.
 template <class D>
@@ -428,7 +430,7 @@ template <class T>
 constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
     if constexpr (requires(const T& transition) { transition.get_size(); }) {
         auto* transition = std::get_if<T>(&entry.command);
-        if (transition) return sizeof(entry) + std::uint64_t{transition->get_size()};
+        if (transition) return sizeof(entry) + static_cast<std::uint64_t>(transition->get_size());
     }
     return sizeof(entry);
 }
@@ -520,19 +522,18 @@ class Log {
 
 // ===== 7 Quorum ==================================================================================
 
-/// The largest value that a majority of `voters` has reached, value_of(voter) being how far each
-/// got: of match indexes, what is committed; of times of last contact, when a majority was last
-/// heard; of ballots, whether the vote is won. No voters hold nothing back: `unlimited`. Quadratic,
-/// but free of allocation; there are few voters.
-template <class Voters, class Value, class ValueOf>
-constexpr Value quorum(const Voters& voters, Value unlimited, ValueOf value_of) {
+/// The largest value that a majority has reached, `reached` being how far each voter got: of match
+/// indexes, what is committed; of times of last contact, when a majority was last heard; of
+/// ballots, whether the vote is won. No voters hold nothing back: `unlimited`.
+/// Quadratic, but free of allocation; there are few voters.
+template <class Voters, class Voter, class Value>
+constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimited) {
     std::optional<Value> best;
-    for (const auto& voter : voters) {
-        Value value = value_of(voter);
-        if (best && value <= *best) continue;
-        std::size_t reached = 0;
-        for (const auto& other : voters) reached += value_of(other) >= value ? 1 : 0;
-        if (2 * reached > voters.size()) best = value;
+    for (const Voter& voter : voters) {
+        if (best && voter.*reached <= *best) continue;
+        std::size_t count = 0;
+        for (const Voter& other : voters) count += other.*reached >= voter.*reached ? 1 : 0;
+        if (2 * count > voters.size()) best = voter.*reached;
     }
     return best.value_or(unlimited);
 }
@@ -599,7 +600,8 @@ struct Progress {
             }
             inflight.erase(inflight.begin(), inflight.begin() + static_cast<std::ptrdiff_t>(done));
             next_index = detail::greatest(next_index, match_index + 1);
-        } else if (state == State::probe || match_index + 1 >= leader_first_index) {
+        } else if (state == State::probe ||
+                   match_index + 1 >= detail::least(next_index, leader_first_index)) {
             become(State::replicate, match_index + 1);
         }
     }
@@ -612,10 +614,9 @@ struct Progress {
             return;  // Out of date: it has that entry by now.
         } else if (state == State::replicate) {
             become(State::probe, match_index + 1);
-        } else if (rejected + 1 >= next_index) {  // Otherwise it answers an older probe.
-            Index known = detail::greatest(
-                match_index, detail::least(hint, detail::least(rejected, next_index) - 1));
-            become(State::probe, known + 1);
+        } else if (rejected + 1 == next_index) {  // Otherwise it answers an older probe.
+            become(State::probe,
+                   detail::greatest(match_index, detail::least(rejected - 1, hint)) + 1);
         }
     }
 };
@@ -703,7 +704,7 @@ class Replica {
     using T = typename M::Transition;
     using Message = MessageOf<M>;
     using Body = decltype(Message::body);
-    using D = decltype(detail::snapshot_data_of<M>(0));
+    using D = detail::SnapshotDataOf<M>;
 
  public:
     // ----- Public face ---------------------------------------------------------------------------
@@ -718,7 +719,7 @@ class Replica {
           storage_(&storage),
           options_(std::move(options)),
           id_(id),
-          random_(options_.seed ^ (id.value << 32)) {
+          random_(options_.seed ^ (id.value * 0xd1342543de82ef95)) {
         static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
         static_assert(!durable || Storage<S, T>, "little_raft: the storage is no Storage");
         if constexpr (detail::MentionsSnapshots<M>) {
@@ -743,10 +744,11 @@ class Replica {
 
     /// Another replica's consensus state on objects of its own, which must be equal copies of the
     /// other's: a test can branch from any state. A plain copy would share them, so there is none.
-    Replica(const Replica& other, C& cluster, M& machine, S* storage = nullptr) : Replica(other) {
+    Replica(const Replica& other, C& cluster, M& machine, S& storage = detail::volatile_storage)
+        : Replica(other) {
         cluster_ = &cluster;
         machine_ = &machine;
-        storage_ = storage;
+        storage_ = &storage;
     }
 
     Replica& operator=(const Replica&) = delete;
@@ -855,6 +857,7 @@ class Replica {
             log_.reset(snapshot_);
             compacted_ = true;
         }
+        if (snapshot_.term > current_term_) enter_term(snapshot_.term, std::nullopt);
         commit_index_ = last_applied_ = snapshot_.index;
         stable_index_ = log_.last_index();
     }
@@ -1062,9 +1065,7 @@ class Replica {
     }
 
     void maybe_win() {
-        if (!detail::quorum(progress_, true,
-                            [](const Progress& voter) { return voter.vote_granted; }))
-            return;
+        if (!detail::quorum(progress_, &Progress::vote_granted, true)) return;
         role_ == Role::candidate ? become_leader() : campaign(Role::candidate);
     }
 
@@ -1078,8 +1079,7 @@ class Replica {
     /// Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
     void check_quorum() {
         find(id_)->last_contact = now_;
-        Time heard = detail::quorum(progress_, now_,
-                                    [](const Progress& voter) { return voter.last_contact; });
+        Time heard = detail::quorum(progress_, &Progress::last_contact, now_);
         election_deadline_ = heard + options_.election_timeout_range.max;
         if (now_ >= election_deadline_) become_follower(current_term_);
     }
@@ -1163,6 +1163,8 @@ class Replica {
         for (Progress& peer : progress_) {
             if (peer.id == id_) continue;
             peer.overdue = peer.waiting;
+            bool probes = peer.state == Progress::State::probe;
+            if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
             sends_snapshot = sends_snapshot || peer.state == Progress::State::snapshot;
             send_append(peer, peer.next_index - 1);
         }
@@ -1186,8 +1188,7 @@ class Replica {
 
     /// Whether the commit index rose [Raft 5.3, 5.4.2].
     bool maybe_commit() {
-        Index reached = detail::quorum(progress_, log_.last_index(),
-                                       [](const Progress& p) { return p.match_index; });
+        Index reached = detail::quorum(progress_, &Progress::match_index, log_.last_index());
         // Safety: replicas are counted only for entries of the leader's own term (figure 8).
         if (reached <= commit_index_ || log_.term_at(reached) != current_term_) return false;
         commit_index_ = reached;
@@ -1308,15 +1309,16 @@ class Replica {
     /// For a follower that lacks what the log no longer has [Raft 7].
     void send_chunk(Progress& peer) {
         if constexpr (snapshotting) {
-            Index base = log_.base().index;
-            if (!outgoing_ || outgoing_->last_included_index < base)
-                outgoing_ = machine_->get_snapshot();
-            if (!outgoing_ || outgoing_->last_included_index < base) {
+            // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
+            bool begins = peer.state != Progress::State::snapshot;
+            bool is_late = outgoing_ && outgoing_->last_included_index < log_.base().index;
+            if (!outgoing_ || (begins && is_late)) outgoing_ = machine_->get_snapshot();
+            if (!outgoing_ || (begins && outgoing_->last_included_index < log_.base().index)) {
                 return fail(Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
             }
             const auto& [index, term, data] = *outgoing_;
             LITTLE_RAFT_ASSERT(index <= last_applied_, "a snapshot is of what was applied");
-            if (peer.state != Progress::State::snapshot || peer.next_index != index + 1) {
+            if (begins || peer.next_index != index + 1) {
                 peer.become(Progress::State::snapshot, index + 1);
                 ++counters_.snapshots_sent;
             }
