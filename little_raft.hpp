@@ -133,6 +133,10 @@ struct LogPosition {
     Index index;
     Term term;
     friend constexpr bool operator==(const LogPosition&, const LogPosition&) = default;
+    /// Which of two logs that end there is more up to date [Raft 5.4.1].
+    friend constexpr auto operator<=>(const LogPosition& a, const LogPosition& b) {
+        return a.term != b.term ? a.term <=> b.term : a.index <=> b.index;
+    }
 };
 
 /// Time enters through Replica::poll alone. Any clock that never falls will do; start() uses this
@@ -259,8 +263,6 @@ using MessageOf = Message<typename M::Transition, detail::SnapshotDataOf<M>>;
 template <class T>
 concept Transition = std::copyable<T> && requires(const T& transition) {
     { transition.get_id() } -> std::equality_comparable;
-    requires !requires { &T::get_size; }
-    || requires { std::uint64_t(transition.get_size()); };
 };
 
 /// The state that is replicated. Equal sequences of apply_transition must make equal machines.
@@ -374,7 +376,7 @@ struct Options {
     /// Entries a leader holds uncommitted; what comes on top is abandoned_overloaded.
     std::uint64_t uncommitted_entries_max = 100'000;
     /// The same in bytes; a single transition may exceed it.
-    std::uint64_t own_bytes_max = 64 * 1024 * 1024;
+    std::uint64_t uncommitted_bytes_max = 64 * 1024 * 1024;
     /// Replaces the internal no-op as the first entry of each of this replica's terms.
     std::optional<typename M::Transition> noop_transition = std::nullopt;
     /// Where randomness comes from. The replica's id is mixed in.
@@ -390,8 +392,7 @@ concept MentionsSnapshots = requires {
 }
 || requires { &M::get_snapshot; }
 || requires { &M::create_snapshot; }
-|| requires { &M::set_snapshot; }
-|| requires(M& machine) { machine.get_snapshot(); };
+|| requires { &M::set_snapshot; };
 
 /// Data that can be cut into chunks and joined again: a string or vector of single bytes.
 template <class D>
@@ -428,7 +429,7 @@ void join(D& data, const D& chunk) {
 
 template <class T>
 constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
-    if constexpr (requires(const T& transition) { transition.get_size(); }) {
+    if constexpr (requires { &T::get_size; }) {
         auto* transition = std::get_if<T>(&entry.command);
         if (transition) return sizeof(entry) + static_cast<std::uint64_t>(transition->get_size());
     }
@@ -451,15 +452,17 @@ class Log {
  public:
     LogPosition base() const { return base_; }
     Index first_index() const { return base_.index + 1; }
-    Index last_index() const { return base_.index + entries_.size(); }
-    Term last_term() const { return entries_.empty() ? base_.term : entries_.back().term; }
+    LogPosition last() const {
+        return {base_.index + entries_.size(),
+                entries_.empty() ? base_.term : entries_.back().term};
+    }
 
-    /// Precondition: first_index() <= index <= last_index().
+    /// Precondition: first_index() <= index <= last().index.
     const Entry<T>& operator[](Index index) const { return entries_[index - first_index()]; }
 
     /// Nothing where the log does not reach, or no longer.
     std::optional<Term> term_at(Index index) const {
-        if (index < base_.index || index > last_index()) return std::nullopt;
+        if (index < base_.index || index > last().index) return std::nullopt;
         return index == base_.index ? base_.term : (*this)[index].term;
     }
 
@@ -468,7 +471,7 @@ class Log {
     /// The last position, not after `index`, whose term is at most `term`: with it one round trip
     /// skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
     LogPosition last_not_after(Index index, Term term) const {
-        index = greatest(base_.index, least(index, last_index()));
+        index = greatest(base_.index, least(index, last().index));
         while (index > base_.index && (*this)[index].term > term) index = index - 1;
         return {index, *term_at(index)};
     }
@@ -480,35 +483,25 @@ class Log {
         entries_.erase(entries_.begin() + offset(index), entries_.end());
     }
 
-    /// Forgets entries up to `index`. Precondition: base().index <= index <= last_index().
-    void compact_to(Index index) {
-        LogPosition base{index, *term_at(index)};
-        entries_.erase(entries_.begin(), entries_.begin() + offset(index + 1));
+    /// Forgets what is at or before `base`; everything, if the log does not hold it.
+    void compact(LogPosition base) {
+        auto end = holds(base) ? entries_.begin() + offset(base.index + 1) : entries_.end();
+        entries_.erase(entries_.begin(), end);
         base_ = base;
     }
 
-    /// Starts anew behind a snapshot.
-    void reset(LogPosition base) {
-        entries_.clear();
-        base_ = base;
-    }
-
-    /// Copies the entries first..last; none when last < first.
-    std::vector<Entry<T>> slice(Index first, Index last) const {
-        return {entries_.begin() + offset(first), entries_.begin() + offset(last + 1)};
-    }
-
-    /// The last index up to which the entries from `first` on have at most bytes_max bytes, and
-    /// those bytes. The entry at `first`, if there is one, always fits.
-    std::pair<Index, std::uint64_t> fit(Index first, std::uint64_t bytes_max) const {
+    /// Copies the entries from `first` on, as many as have at most bytes_max bytes, and says how
+    /// many bytes these are. The entry at `first`, if there is one, always fits.
+    std::pair<std::vector<Entry<T>>, std::uint64_t> slice(Index first,
+                                                          std::uint64_t bytes_max) const {
         std::uint64_t bytes = 0;
-        Index last = first - 1;
-        for (; last < last_index(); ++last) {
-            std::uint64_t more = bytes_of((*this)[last + 1]);
+        Index end = first;
+        for (; end <= last().index; ++end) {
+            std::uint64_t more = bytes_of((*this)[end]);
             if (bytes > 0 && bytes + more > bytes_max) break;
             bytes += more;
         }
-        return {last, bytes};
+        return {{entries_.begin() + offset(first), entries_.begin() + offset(end)}, bytes};
     }
 
  private:
@@ -594,11 +587,10 @@ struct Progress {
     void on_success(Index match, Index leader_first_index) {
         match_index = detail::greatest(match_index, match);
         if (state == State::replicate) {
-            std::size_t done = 0;
-            for (; done < inflight.size() && inflight[done].last_index <= match; ++done) {
-                inflight_bytes -= inflight[done].bytes;
+            while (!inflight.empty() && inflight.front().last_index <= match) {
+                inflight_bytes -= inflight.front().bytes;
+                inflight.erase(inflight.begin());
             }
-            inflight.erase(inflight.begin(), inflight.begin() + static_cast<std::ptrdiff_t>(done));
             next_index = detail::greatest(next_index, match_index + 1);
         } else if (state == State::probe ||
                    match_index + 1 >= detail::least(next_index, leader_first_index)) {
@@ -732,7 +724,7 @@ class Replica {
         }
         reset_progress();
         for (const Progress& member : progress_) {
-            if (find(member.id) != &member) fail(Fault::bad_options, "a peer is named twice");
+            require(find(member.id) == &member, Fault::bad_options, "a peer is named twice");
         }
         if (!fault_) load();
     }
@@ -764,7 +756,7 @@ class Replica {
         fire_timers();
         // What is sent here promises nothing of this disk, so followers write while it does.
         replicate();
-        if (!persist()) return stop();
+        if (fault_ || !persist()) return stop();
         for (Message& message : std::exchange(answers_, {})) send(std::move(message));
         count_own();
         apply_committed();
@@ -792,7 +784,7 @@ class Replica {
                 .last_applied = last_applied_,
                 .snapshot_index = snapshot_.index,
                 .first_log_index = log_.first_index(),
-                .last_log_index = log_.last_index(),
+                .last_log_index = log_.last().index,
                 .membership = membership_,
                 .progress = progress_,
                 .counters = counters_,
@@ -816,18 +808,17 @@ class Replica {
     void check_options() {
         const Options<M>& o = options_;
         const auto& [min, max] = o.election_timeout_range;
-        auto require = [this](bool holds, std::string_view text) {
-            if (!holds) fail(Fault::bad_options, text);
-        };
-        require(o.heartbeat_timeout > Duration{}, "heartbeat_timeout is not positive");
-        require(min > o.heartbeat_timeout, "election_timeout_range.min <= heartbeat_timeout");
-        require(min <= max, "election_timeout_range.min > election_timeout_range.max");
-        require(max <= std::chrono::hours(24 * 365), "election_timeout_range.max is over a year");
-        for (std::uint64_t limit :
-             {o.snapshot_chunk_bytes, o.append_bytes_max, o.inflight_messages_max,
-              o.inflight_bytes_max, o.uncommitted_entries_max, o.own_bytes_max}) {
-            require(limit > 0, "snapshot_chunk_bytes or one of the limits, *_max, is 0");
-        }
+        constexpr Fault::Kind bad = Fault::bad_options;
+        require(o.heartbeat_timeout > Duration{}, bad, "heartbeat_timeout is not positive");
+        require(min > o.heartbeat_timeout, bad, "election_timeout_range.min <= heartbeat_timeout");
+        require(min <= max, bad, "election_timeout_range.min > election_timeout_range.max");
+        require(max <= std::chrono::hours(9999), bad, "election_timeout_range.max > 9999 hours");
+        require(o.snapshot_chunk_bytes > 0, bad, "snapshot_chunk_bytes is 0");
+        require(o.append_bytes_max > 0, bad, "append_bytes_max is 0");
+        require(o.inflight_messages_max > 0, bad, "inflight_messages_max is 0");
+        require(o.inflight_bytes_max > 0, bad, "inflight_bytes_max is 0");
+        require(o.uncommitted_entries_max > 0, bad, "uncommitted_entries_max is 0");
+        require(o.uncommitted_bytes_max > 0, bad, "uncommitted_bytes_max is 0");
     }
 
     /// Takes up where the last incarnation left off. Snapshot and log must meet.
@@ -836,34 +827,32 @@ class Replica {
         if constexpr (durable) stored = storage_->load();
         current_term_ = stored.term;
         voted_for_ = stored.voted_for;
-        log_.reset(stored.last_included);
+        log_.compact(stored.last_included);
         for (Entry<T>& entry : stored.entries) {
-            if (entry.term < log_.last_term() || entry.term > current_term_) {
-                fail(Fault::bad_stored_log, "the terms of the stored log make no sense");
-            }
+            require(entry.term >= log_.last().term && entry.term <= current_term_,
+                    Fault::bad_stored_log, "the terms of the stored log make no sense");
             log_.append(std::move(entry));
         }
         if constexpr (snapshotting) {
             if (auto snapshot = machine_->get_snapshot()) {
-                snapshot_ = {snapshot->last_included_index, snapshot->last_included_term};
+                snapshot_ = position_of(*snapshot);
                 machine_->set_snapshot(*snapshot);
             }
         }
-        if (snapshot_.index < log_.base().index) {
-            fail(Fault::snapshot_and_log_do_not_meet,
-                 "the stored log begins after the state machine's snapshot");
-        } else if (!log_.holds(snapshot_)) {
+        require(snapshot_.index >= log_.base().index, Fault::snapshot_and_log_do_not_meet,
+                "the stored log begins after the state machine's snapshot");
+        if (!fault_ && !log_.holds(snapshot_)) {
             // The process ended between saving a leader's snapshot and compacting the log.
-            log_.reset(snapshot_);
+            log_.compact(snapshot_);
             compacted_ = true;
         }
         if (snapshot_.term > current_term_) enter_term(snapshot_.term, std::nullopt);
         commit_index_ = last_applied_ = snapshot_.index;
-        stable_index_ = log_.last_index();
+        stable_index_ = log_.last().index;
     }
 
-    void fail(Fault::Kind kind, std::string_view text) {
-        if (!fault_) fault_ = Fault{kind, text};
+    void require(bool holds, Fault::Kind kind, std::string_view text) {
+        if (!holds && !fault_) fault_ = Fault{kind, text};
     }
 
     /// After a Fault: nothing more is sent, and nothing that was taken stays without a final state.
@@ -917,7 +906,7 @@ class Replica {
         if (message.to != id_ || message.from == id_ || !find(message.from)) return false;
         if (message.term == Term{} || message.term.value >= absurd) return false;
         if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-            Term last = append->prev_log_term;
+            Term last = detail::greatest(append->prev_log_term, Term{1});
             for (const Entry<T>& entry : append->entries) {
                 if (entry.term < last) return false;
                 last = entry.term;
@@ -926,7 +915,7 @@ class Replica {
         }
         if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
             const auto& [index, term] = install->last_included;
-            return snapshotting && term <= message.term && index.value < absurd;
+            return snapshotting && Term{} < term && term <= message.term && index.value < absurd;
         }
         return true;
     }
@@ -979,7 +968,7 @@ class Replica {
     void reset_progress() {
         progress_.clear();
         for (ReplicaId voter : membership_.voters) {
-            progress_.emplace_back(voter, log_.last_index() + 1, now_);
+            progress_.emplace_back(voter, log_.last().index + 1, now_);
         }
     }
 
@@ -1015,7 +1004,7 @@ class Replica {
         bool pre_vote = role == Role::pre_candidate;
         if (!pre_vote) enter_term(next_term(), id_);
         counters_.elections_started += pre_vote ? 0 : 1;
-        RequestVote request{pre_vote, log_.last_index(), log_.last_term()};
+        RequestVote request{pre_vote, log_.last().index, log_.last().term};
         for (const Progress& voter : progress_) {
             if (voter.id != id_) answer(voter.id, pre_vote ? next_term() : current_term_, request);
         }
@@ -1040,12 +1029,10 @@ class Replica {
         bool ahead = message.term > current_term_;  // A PreVote; see admit_term.
         bool free_to_vote = voted_for_ == message.from || (!voted_for_ && !leader_) || ahead;
         // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
-        bool up_to_date = request.last_log_term > log_.last_term() ||
-                          (request.last_log_term == log_.last_term() &&
-                           request.last_log_index >= log_.last_index());
-        bool granted = free_to_vote && up_to_date;
+        LogPosition last{request.last_log_index, request.last_log_term};
+        bool granted = free_to_vote && last >= log_.last();
         if (granted && !request.pre_vote) {
-            if (!voted_for_) enter_term(current_term_, message.from);
+            enter_term(current_term_, message.from);
             reset_election_timer(now_);
         }
         answer(message.from, granted ? message.term : current_term_,
@@ -1101,15 +1088,15 @@ class Replica {
 
     bool is_overloaded(const Entry<T>& entry) const {
         std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
-        return log_.last_index() - commit_index_ >= options_.uncommitted_entries_max ||
-               (own_bytes_ > 0 && bytes > options_.own_bytes_max);
+        return log_.last().index - commit_index_ >= options_.uncommitted_entries_max ||
+               (own_bytes_ > 0 && bytes > options_.uncommitted_bytes_max);
     }
 
     void append_as_leader(Entry<T> entry) {
         register_state(entry, TransitionState::queued);
         if (const T* transition = std::get_if<T>(&entry.command)) {
             std::uint64_t bytes = detail::bytes_of(entry);
-            own_.push_back({{log_.last_index() + 1, current_term_}, transition->get_id(), bytes});
+            own_.push_back({{log_.last().index + 1, current_term_}, transition->get_id(), bytes});
             own_bytes_ += bytes;
         }
         log_.append(std::move(entry));
@@ -1133,10 +1120,11 @@ class Replica {
             } else if (peer.is_full(options_.inflight_messages_max, options_.inflight_bytes_max)) {
                 return;
             } else if (peer.state == Progress::State::probe ||
-                       peer.next_index <= log_.last_index() ||
+                       peer.next_index <= log_.last().index ||
                        peer.sent_commit < detail::least(commit_index_, peer.next_index - 1)) {
-                auto [last, bytes] = log_.fit(peer.next_index, options_.append_bytes_max);
-                send_append(peer, last);
+                auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
+                Index last = peer.next_index + entries.size() - 1;
+                send_append(peer, std::move(entries));
                 peer.on_sent(last, bytes);
             } else {
                 return;
@@ -1144,14 +1132,11 @@ class Replica {
         }
     }
 
-    /// Sends the entries from peer.next_index to `last`: none if that is the one before, or if the
-    /// log begins later.
-    void send_append(Progress& peer, Index last) {
+    /// Sends the entries at peer.next_index and after: none, if the log begins later.
+    void send_append(Progress& peer, std::vector<Entry<T>> entries) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
-        last = detail::greatest(prev, last);
-        peer.sent_commit = detail::least(commit_index_, last);
-        AppendEntries<T> request{prev, *log_.term_at(prev), commit_index_, {}};
-        request.entries = log_.slice(prev + 1, last);
+        peer.sent_commit = detail::least(commit_index_, prev + entries.size());
+        AppendEntries<T> request{prev, *log_.term_at(prev), commit_index_, std::move(entries)};
         send({id_, peer.id, current_term_, std::move(request)});
     }
 
@@ -1166,14 +1151,14 @@ class Replica {
             bool probes = peer.state == Progress::State::probe;
             if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
             sends_snapshot = sends_snapshot || peer.state == Progress::State::snapshot;
-            send_append(peer, peer.next_index - 1);
+            send_append(peer, {});
         }
         if (!sends_snapshot) outgoing_.reset();
     }
 
     bool on(const Message& message, const AppendEntriesResponse& response) {
         if (role_ != Role::leader) return false;
-        if (response.success && response.match_index > log_.last_index()) return false;
+        if (response.success && response.match_index > log_.last().index) return false;
         Progress& peer = *find(message.from);
         peer.last_contact = now_;
         unsent_ = true;
@@ -1188,7 +1173,7 @@ class Replica {
 
     /// Whether the commit index rose [Raft 5.3, 5.4.2].
     bool maybe_commit() {
-        Index reached = detail::quorum(progress_, &Progress::match_index, log_.last_index());
+        Index reached = detail::quorum(progress_, &Progress::match_index, log_.last().index);
         // Safety: replicas are counted only for entries of the leader's own term (figure 8).
         if (reached <= commit_index_ || log_.term_at(reached) != current_term_) return false;
         commit_index_ = reached;
@@ -1249,7 +1234,7 @@ class Replica {
             ++index;
             // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
             if (log_.term_at(index) == entry.term) continue;
-            if (index <= log_.last_index()) {
+            if (index <= log_.last().index) {
                 LITTLE_RAFT_ASSERT(index > commit_index_, "what is committed is never replaced");
                 log_.truncate_from(index);
                 stable_index_ = detail::least(stable_index_, index - 1);
@@ -1301,7 +1286,8 @@ class Replica {
             static_cast<void>(machine_->create_snapshot(snapshot_.index, snapshot_.term));
             ++counters_.snapshots_created;
             if (last_applied_ - log_.base().index <= options_.snapshot_trailing) return;
-            log_.compact_to(last_applied_ - options_.snapshot_trailing);
+            Index end = last_applied_ - options_.snapshot_trailing;
+            log_.compact({end, *log_.term_at(end)});
             compacted_ = true;
         }
     }
@@ -1313,9 +1299,10 @@ class Replica {
             bool begins = peer.state != Progress::State::snapshot;
             bool is_late = outgoing_ && outgoing_->last_included_index < log_.base().index;
             if (!outgoing_ || (begins && is_late)) outgoing_ = machine_->get_snapshot();
-            if (!outgoing_ || (begins && outgoing_->last_included_index < log_.base().index)) {
-                return fail(Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
-            }
+            bool meets =
+                outgoing_ && (!begins || outgoing_->last_included_index >= log_.base().index);
+            require(meets, Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
+            if (!meets) return;
             const auto& [index, term, data] = *outgoing_;
             LITTLE_RAFT_ASSERT(index <= last_applied_, "a snapshot is of what was applied");
             if (begins || peer.next_index != index + 1) {
@@ -1387,7 +1374,7 @@ class Replica {
             machine_->set_snapshot(std::as_const(*incoming_));
             incoming_.reset();
             ++counters_.snapshots_installed;
-            log_.reset(snapshot_);
+            log_.compact(snapshot_);
             compacted_ = true;
             commit_index_ = last_applied_ = stable_index_ = snapshot_.index;
             acknowledge(leader, snapshot_.index);
@@ -1402,21 +1389,19 @@ class Replica {
 
     /// Makes durable what this poll changed, with at most one sync. False: the replica must stop.
     bool persist() {
-        if (fault_) return false;
         if constexpr (durable) {
             Index first = stable_index_ + 1;
-            bool grew = first <= log_.last_index();
+            bool grew = first <= log_.last().index;
             if (vote_changed_) storage_->save_vote(current_term_, voted_for_);
             if (compacted_) storage_->compact(log_.base());
-            if (grew) storage_->append(first, log_.slice(first, log_.last_index()));
-            if ((vote_changed_ || compacted_ || grew) && !storage_->sync()) {
-                fail(Fault::sync_failed, "the storage could not make its writes durable");
-                return false;
+            if (grew) storage_->append(first, log_.slice(first, ~std::uint64_t{0}).first);
+            if (vote_changed_ || compacted_ || grew) {
+                require(storage_->sync(), Fault::sync_failed, "the storage failed to sync");
             }
         }
         vote_changed_ = compacted_ = false;
-        stable_index_ = log_.last_index();
-        return true;
+        stable_index_ = log_.last().index;
+        return !fault_;
     }
 
     // ----- State ---------------------------------------------------------------------------------
@@ -1448,7 +1433,7 @@ class Replica {
     std::optional<ReplicaId> registered_leader_;
     std::vector<Progress> progress_;  // Of every member, itself too.
 
-    // log_.base() <= snapshot_ <= last_applied_ <= commit_index_ <= log_.last_index(), and the
+    // log_.base() <= snapshot_ <= last_applied_ <= commit_index_ <= log_.last().index, and the
     // Storage holds the log up to stable_index_.
     detail::Log<T> log_;
     LogPosition snapshot_;

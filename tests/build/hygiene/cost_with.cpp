@@ -1,0 +1,7 @@
+#include <chrono>
+#include <condition_variable>
+#include <variant>
+
+#include "little_raft.hpp"
+
+int main() {}

@@ -1,0 +1,17 @@
+// expect: StateMachine
+// expect: \bapply_transition\b
+// A StateMachine without apply_transition.
+#include "minimal.hpp"
+
+struct Machine {
+    using Transition = minimal::Add;
+    void register_transition_state(std::uint64_t, little_raft::TransitionState);
+#ifdef FIXED
+    void apply_transition(const minimal::Add&);
+#endif
+    std::vector<minimal::Add> get_pending_transitions();
+};
+
+void use(Machine& machine, minimal::Network<Machine>& network) {
+    little_raft::Replica replica{{1}, {}, network, machine};
+}
