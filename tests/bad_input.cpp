@@ -792,7 +792,7 @@ TEST_CASE("a limit of 0 is a fault whose text names the field") {
         {"inflight_messages_max", [](Options& o) { o.inflight_messages_max = 0; }},
         {"inflight_bytes_max", [](Options& o) { o.inflight_bytes_max = 0; }},
         {"uncommitted_entries_max", [](Options& o) { o.uncommitted_entries_max = 0; }},
-        {"own_bytes_max", [](Options& o) { o.own_bytes_max = 0; }},
+        {"uncommitted_bytes_max", [](Options& o) { o.uncommitted_bytes_max = 0; }},
     });
 }
 
