@@ -144,6 +144,8 @@ struct LogPosition {
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 using Duration = Clock::duration;
+/// Time::max(), which poll() returns when nothing will ever be due.
+inline constexpr Time never = (Time::max)();  // In parentheses, or Windows' macro would take it.
 
 /// What became of a transition. Each one that was taken from get_pending_transitions ends, on the
 /// replica that took it, in exactly one of the last five; `applied` is also reported on every other
@@ -258,11 +260,13 @@ using MessageOf = Message<typename M::Transition, detail::SnapshotDataOf<M>>;
 // throw, or call the Replica. A type that has only a part of an optional concept does not compile.
 
 /// What is replicated. It is copied freely. get_id() tells one transition from another in
-/// register_transition_state; the library only hands it on. An optional `get_size()` says how many
-/// bytes a transition owns beyond its sizeof, for the limits in Options.
+/// register_transition_state; the library only keeps it and hands it on, so it is a value of its
+/// own or a reference to one, not a view or a pointer into the transition. An optional `get_size()`
+/// says how many bytes a transition owns beyond its sizeof, for the limits in Options.
 template <class T>
 concept Transition = std::copyable<T> && requires(const T& transition) {
     { transition.get_id() } -> std::equality_comparable;
+    requires !std::same_as<decltype(transition.get_id()), std::string_view>;
 };
 
 /// The state that is replicated. Equal sequences of apply_transition must make equal machines.
@@ -331,11 +335,10 @@ struct StoredState {
 /// - sync: true once everything written is durable. False is final and stops the replica with a
 ///   Fault, since a second fsync that succeeds proves nothing about the first.
 template <class S, class T>
-concept Storage = requires(S& storage, std::optional<ReplicaId> vote,
-                           std::vector<Entry<T>> entries) {
+concept Storage = requires(S& storage, std::optional<ReplicaId> vote, std::vector<Entry<T>> log) {
     { storage.load() } -> std::same_as<StoredState<T>>;
     storage.save_vote(Term{}, vote);
-    storage.append(Index{}, std::as_const(entries));
+    storage.append(Index{}, std::as_const(log));
     storage.compact(LogPosition{});
     { storage.sync() } -> std::same_as<bool>;
 };
@@ -722,7 +725,7 @@ class Replica {
         for (ReplicaId peer : peers) {
             if (peer != id_) membership_.voters.push_back(peer);
         }
-        reset_progress();
+        become(Role::follower);
         for (const Progress& member : progress_) {
             require(find(member.id) == &member, Fault::bad_options, "a peer is named twice");
         }
@@ -746,11 +749,13 @@ class Replica {
     Replica& operator=(const Replica&) = delete;
 
     /// Takes in what is there, does what is due, and says when to be called next if nothing arrives
-    /// before. `now` never falls. After a Fault: does nothing and returns Time::max().
+    /// before: at once, where that is `now`. `now` never falls. After a Fault: does nothing and
+    /// returns Time::max().
     Time poll(Time now) {
-        if (fault_) return Time::max();
-        if (now_ == Time::min()) reset_election_timer(now);
-        now_ = detail::greatest(now_, now);
+        if (fault_) return never;
+        bool is_first = now_ == never;
+        now_ = is_first ? now : detail::greatest(now_, now);
+        if (is_first) reset_election_timer();
         for (Message& message : cluster_->receive_messages()) receive(message);
         take_pending_transitions();
         fire_timers();
@@ -839,6 +844,8 @@ class Replica {
                 machine_->set_snapshot(*snapshot);
             }
         }
+        require((snapshot_.index == Index{}) == (snapshot_.term == Term{}), Fault::bad_stored_log,
+                "the snapshot has an index without a term, or a term without an index");
         require(snapshot_.index >= log_.base().index, Fault::snapshot_and_log_do_not_meet,
                 "the stored log begins after the state machine's snapshot");
         if (!fault_ && !log_.holds(snapshot_)) {
@@ -861,7 +868,7 @@ class Replica {
         answers_.clear();
         while (!own_.empty()) settle_own(TransitionState::outcome_unknown);
         register_leader();
-        return Time::max();
+        return never;
     }
 
     Time next_deadline() const {
@@ -871,9 +878,8 @@ class Replica {
 
     /// Only at the end of a poll, when nothing in it can still change the leader.
     void register_leader() {
-        if (leader_ == registered_leader_) return;
-        registered_leader_ = leader_;
-        cluster_->register_leader(leader_);
+        auto before = std::exchange(registered_leader_, leader_);
+        if (leader_ != before) cluster_->register_leader(leader_);
     }
 
     // ----- Messages and terms --------------------------------------------------------------------
@@ -958,18 +964,11 @@ class Replica {
         return leader_ && now_ < leader_contact_ + options_.election_timeout_range.min;
     }
 
-    void reset_election_timer(Time now) {
+    void reset_election_timer() {
         const auto& [min, max] = options_.election_timeout_range;
         auto spread = static_cast<std::uint64_t>((max - min).count()) + 1;
         auto drawn = static_cast<Duration::rep>(detail::next_random(random_) % spread);
-        election_deadline_ = now + min + Duration(drawn);
-    }
-
-    void reset_progress() {
-        progress_.clear();
-        for (ReplicaId voter : membership_.voters) {
-            progress_.emplace_back(voter, log_.last().index + 1, now_);
-        }
+        election_deadline_ = now_ + min + Duration(drawn);
     }
 
     /// What belongs to one role in one term ends with it.
@@ -979,8 +978,11 @@ class Replica {
         incoming_.reset();
         outgoing_.reset();
         unsent_ = false;
-        heartbeat_deadline_ = Time::max();
-        reset_progress();
+        heartbeat_deadline_ = never;
+        progress_.clear();
+        for (ReplicaId voter : membership_.voters) {
+            progress_.emplace_back(voter, log_.last().index + 1, now_);
+        }
     }
 
     void enter_term(Term term, std::optional<ReplicaId> vote) {
@@ -992,7 +994,7 @@ class Replica {
     void become_follower(Term term) {
         // Safety: a vote is forgotten only together with its term.
         if (term > current_term_) enter_term(term, std::nullopt);
-        if (role_ == Role::leader) reset_election_timer(now_);
+        if (role_ == Role::leader) reset_election_timer();
         become(Role::follower);
     }
 
@@ -1000,13 +1002,14 @@ class Replica {
     /// so that a replica that cannot raises nobody's term [PhD 9.6].
     void campaign(Role role) {
         become(role);
-        reset_election_timer(now_);
+        reset_election_timer();
         bool pre_vote = role == Role::pre_candidate;
-        if (!pre_vote) enter_term(next_term(), id_);
+        Term asked = next_term();
+        if (!pre_vote) enter_term(asked, id_);
         counters_.elections_started += pre_vote ? 0 : 1;
         RequestVote request{pre_vote, log_.last().index, log_.last().term};
         for (const Progress& voter : progress_) {
-            if (voter.id != id_) answer(voter.id, pre_vote ? next_term() : current_term_, request);
+            if (voter.id != id_) answer(voter.id, asked, request);
         }
     }
 
@@ -1033,7 +1036,7 @@ class Replica {
         bool granted = free_to_vote && last >= log_.last();
         if (granted && !request.pre_vote) {
             enter_term(current_term_, message.from);
-            reset_election_timer(now_);
+            reset_election_timer();
         }
         answer(message.from, granted ? message.term : current_term_,
                RequestVoteResponse{request.pre_vote, granted});
@@ -1042,10 +1045,9 @@ class Replica {
 
     bool on(const Message& message, const RequestVoteResponse& response) {
         // Safety: an answer counts for the very question that is on.
-        bool expected = response.pre_vote
-                            ? role_ == Role::pre_candidate && message.term == next_term()
-                            : role_ == Role::candidate;
-        if (!expected || !response.vote_granted) return false;
+        Role asking = response.pre_vote ? Role::pre_candidate : Role::candidate;
+        Term asked = response.pre_vote ? next_term() : current_term_;
+        if (role_ != asking || message.term != asked || !response.vote_granted) return false;
         find(message.from)->vote_granted = true;
         maybe_win();
         return true;
@@ -1201,7 +1203,7 @@ class Replica {
         if (role_ != Role::follower) become_follower(current_term_);
         leader_ = leader;
         leader_contact_ = now_;
-        reset_election_timer(now_);
+        reset_election_timer();
         return true;
     }
 
@@ -1335,6 +1337,7 @@ class Replica {
         LogPosition at = request.last_included;
         if (at.index <= commit_index_ || log_.holds(at)) {
             // Safety: never back to an older state. What the log holds needs no snapshot.
+            incoming_.reset();
             commit_index_ = detail::greatest(commit_index_, at.index);
             acknowledge(message.from, commit_index_);
             return true;
@@ -1366,7 +1369,7 @@ class Replica {
         if constexpr (snapshotting) {
             apply_committed();
             snapshot_ = position_of(*incoming_);
-            while (!own_.empty() && own_.front().at.term <= snapshot_.term) {
+            while (!own_.empty() && own_.front().at <= snapshot_) {
                 bool covered = own_.front().at.index <= snapshot_.index;
                 settle_own(covered ? TransitionState::outcome_unknown
                                    : TransitionState::abandoned_conflict_with_leader);
@@ -1420,11 +1423,11 @@ class Replica {
     std::uint64_t random_;
     std::optional<Fault> fault_;
 
-    Time now_ = Time::min();    // Of the latest poll.
+    Time now_ = never;          // Of the latest poll.
     Time leader_contact_ = {};  // follower: when leader_ was last heard
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then.
     Time election_deadline_ = {};
-    Time heartbeat_deadline_ = Time::max();  // leader
+    Time heartbeat_deadline_ = never;  // leader
 
     Role role_ = Role::follower;
     Term current_term_;

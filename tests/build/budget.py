@@ -14,7 +14,8 @@ import statistics
 import subprocess
 import sys
 
-LINES_MAX = 1000
+LINES_PROMISED = 1000
+LINES_MAX = 1051  # A ratchet on the way to what is promised: it is only ever lowered.
 FUNCTION_MAX = 40
 MEDIAN_MAX = 10
 

@@ -1,0 +1,256 @@
+// Each case is named for what once went wrong here.
+#include <doctest/doctest.h>
+
+#include "support.hpp"
+
+using namespace support;
+
+namespace {
+/// Moves all nodes through time, one millisecond a step, every message taking one.
+template <class Nodes, class EachStep>
+void run(Nodes& nodes, int milliseconds, EachStep each_step) {
+    for (int ms = 0; ms < milliseconds; ++ms) {
+        for (Node* node : nodes) {
+            each_step(*node, ms);
+            node->advance(1ms);
+        }
+        for (Node* node : nodes) {
+            for (Message& message : node->sent()) {
+                for (Node* to : nodes) {
+                    if (to->id == message.to) to->wire.inbox.push_back(message);
+                }
+            }
+        }
+    }
+}
+
+std::size_t leaders_among(std::initializer_list<Node*> nodes) {
+    std::size_t leaders = 0;
+    for (Node* node : nodes) leaders += node->status().role == lr::Role::leader ? 1 : 0;
+    return leaders;
+}
+}  // namespace
+
+TEST_CASE("a transition is not abandoned while a third replica may still commit it") {
+    Node node(1, {2, 3, 4, 5});
+    node.elect();
+    node.machine.pending.push_back({77, 0});
+    node.poll();
+    REQUIRE(node.machine.states_of(77) == std::vector{lr::TransitionState::queued});
+    std::uint64_t term = node.status().term.value;
+    Index at = node.status().last_log_index;
+    Entry lost{Term{term}, Command{77, 0}};
+
+    // The leader of the next term never saw it and replaces it ...
+    Entry other{Term{term + 1}, lr::Noop{}};
+    node.poll({node.from(3, term + 1, AppendEntries{at - 1, Term{term}, Index{0}, {other}})});
+    CHECK(node.machine.states_of(77) == std::vector{lr::TransitionState::queued});
+
+    SUBCASE("... but one after that has it, and commits it") {
+        Entry own{Term{term + 2}, lr::Noop{}};
+        node.poll({node.from(2, term + 2, AppendEntries{at - 1, Term{term}, at + 1, {lost, own}})});
+        CHECK(node.machine.states_of(77) == std::vector{lr::TransitionState::queued,
+                                                        lr::TransitionState::committed,
+                                                        lr::TransitionState::applied});
+    }
+    SUBCASE("... and commits what is there instead: now it is abandoned") {
+        node.poll({node.from(3, term + 1, AppendEntries{at, Term{term + 1}, at, {}})});
+        CHECK(node.machine.states_of(77) ==
+              std::vector{lr::TransitionState::queued,
+                          lr::TransitionState::abandoned_conflict_with_leader});
+    }
+}
+
+TEST_CASE(
+    "a snapshot of a term above the stored one raises the term, so that the log makes sense") {
+    Node node(1, {});
+    node.machine.saved = lr::Snapshot<std::string>{{10}, {7}, ""};
+    node.elect();
+    CHECK(node.status().role == lr::Role::leader);
+    CHECK(node.status().term > Term{7});
+    node.machine.pending.push_back({1, 1});
+    node.poll();
+    CHECK(node.machine.applied == std::vector<std::uint64_t>{1});
+    node.restart();
+    CHECK_FALSE(node.status().fault.has_value());
+}
+
+TEST_CASE("replicas whose ids differ only in their high bits draw different timeouts") {
+    for (unsigned shift : {0U, 32U, 40U}) {
+        CAPTURE(shift);
+        std::vector<std::uint64_t> ids;
+        for (std::uint64_t k = 1; k <= 3; ++k) ids.push_back(k << shift);
+        Node first(ids[0], {ids[1], ids[2]});
+        Node second(ids[1], {ids[0], ids[2]});
+        Node third(ids[2], {ids[0], ids[1]});
+        std::vector<Node*> nodes{&first, &second, &third};
+        run(nodes, 5'000, [](Node&, int) {});
+        CHECK(leaders_among({&first, &second, &third}) == 1);
+    }
+}
+
+TEST_CASE(
+    "a lost message among many is answered with one, not with the window for each rejection") {
+    Node node;
+    node.elect();
+    std::uint64_t term = node.status().term.value;
+    lr::AppendEntriesResponse has_first{true, Index{1}, {}};
+    node.poll({node.from(2, term, has_first), node.from(3, term, has_first)});
+    node.sent();
+    std::vector<Index> asked;
+    for (std::uint64_t round = 0; round < 50; ++round) {
+        node.machine.pending = {{2 * round + 1, 0}, {2 * round + 2, 0}};
+        node.poll();
+        for (Message& message : node.sent()) {
+            auto* append = std::get_if<AppendEntries>(&message.body);
+            if (append && message.to == ReplicaId{2}) asked.push_back(append->prev_log_index);
+        }
+    }
+    REQUIRE(asked.size() == 50);
+    std::size_t resent = 0;
+    for (std::size_t i = 1; i < asked.size(); ++i) {  // The first was lost.
+        lr::AppendEntriesResponse refused{false, asked[i], {Index{1}, Term{term}}};
+        node.poll({node.from(2, term, refused)});
+        for (Message& message : node.sent()) {
+            resent +=
+                std::holds_alternative<AppendEntries>(message.body) && message.to == ReplicaId{2}
+                    ? 1
+                    : 0;
+        }
+    }
+    CHECK(resent == 1);
+}
+
+TEST_CASE("a follower far behind catches up while writes and snapshots go on") {
+    Options options;
+    options.snapshot_delta = 100;
+    options.snapshot_trailing = 20;
+    options.snapshot_chunk_bytes = 256;
+    Node first(1, {2, 3}, options);
+    Node second(2, {1, 3}, options);
+    Node third(3, {1, 2}, options);
+    std::vector<Node*> two{&first, &second};
+    std::uint64_t id = 0;
+    auto write = [&](Node& node, int) {
+        if (node.status().role != lr::Role::leader || id >= 4'000) return;
+        node.machine.pending.push_back({++id, 0});
+        node.machine.states.clear();
+    };
+    run(two, 3'000, write);
+    REQUIRE(id > 1'000);
+    third.now = first.now;
+    std::vector<Node*> three{&first, &second, &third};
+    run(three, 6'000, write);
+    CHECK(third.status().counters.snapshots_installed > 0);
+    CHECK(third.machine.applied == first.machine.applied);
+    CHECK(third.machine.applied.size() == 4'000);
+}
+
+TEST_CASE("a transfer that ends behind the log's beginning is followed by another") {
+    Options options;
+    options.snapshot_delta = 4;
+    options.snapshot_trailing = 0;
+    options.snapshot_chunk_bytes = 8;
+    Node node(1, {2, 3}, options);
+    node.elect();
+    std::uint64_t term = node.status().term.value;
+    std::uint64_t id = 0;
+    auto commit_some = [&] {
+        for (int k = 0; k < 4; ++k) node.machine.pending.push_back({++id, 0});
+        node.poll();
+        Index last = node.status().last_log_index;
+        node.poll({node.from(3, term, lr::AppendEntriesResponse{true, last, {}})});
+    };
+    commit_some();
+    commit_some();
+    node.sent();
+    // Replica 2 says that it has nothing.
+    lr::AppendEntriesResponse nothing{false, Index{0}, {}};
+    node.advance(options.heartbeat_timeout);
+    for (Message& message : node.sent()) {
+        auto* append = std::get_if<AppendEntries>(&message.body);
+        if (append && message.to == ReplicaId{2}) nothing.match_index = append->prev_log_index;
+    }
+    node.poll({node.from(2, term, nothing)});
+    auto chunks = node.sent_of<InstallSnapshot>();
+    REQUIRE(chunks.size() == 1);
+    Index old_snapshot = chunks[0].last_included.index;
+    commit_some();  // Snapshots and compaction go on meanwhile.
+    commit_some();
+    REQUIRE(node.status().first_log_index > old_snapshot + 1);
+    node.sent();
+    node.poll({node.from(2, term, lr::AppendEntriesResponse{true, old_snapshot, {}})});
+    chunks = node.sent_of<InstallSnapshot>();
+    REQUIRE(chunks.size() == 1);
+    CHECK(chunks[0].last_included.index > old_snapshot);
+}
+
+TEST_CASE("a probe that waits while the log is compacted past it ends in a snapshot") {
+    Options options;
+    options.snapshot_delta = 4;
+    options.snapshot_trailing = 0;
+    Node node(1, {2, 3}, options);
+    node.elect();
+    std::uint64_t term = node.status().term.value;
+    // Replica 2 never answers; its probe stands at the beginning of the log.
+    for (std::uint64_t id = 1; id <= 8; ++id) {
+        node.machine.pending.push_back({id, 0});
+        node.poll();
+        Index last = node.status().last_log_index;
+        node.poll({node.from(3, term, lr::AppendEntriesResponse{true, last, {}})});
+    }
+    REQUIRE(node.status().first_log_index > Index{2});
+    node.sent();
+    node.advance(options.heartbeat_timeout);
+    std::optional<Index> asked;
+    for (Message& message : node.sent()) {
+        auto* append = std::get_if<AppendEntries>(&message.body);
+        if (append && message.to == ReplicaId{2}) asked = append->prev_log_index;
+    }
+    REQUIRE(asked.has_value());
+    node.poll({node.from(2, term, lr::AppendEntriesResponse{false, *asked, {}})});
+    CHECK(node.sent_of<InstallSnapshot>().size() == 1);
+}
+
+TEST_CASE("an own entry behind an installed snapshot of its term can still commit") {
+    Node node(1, {2, 3});
+    node.elect();
+    std::uint64_t term = node.status().term.value;
+    for (std::uint64_t id = 70; id < 73; ++id) node.machine.pending.push_back({id, 0});
+    node.poll();  // At 2, 3 and 4.
+    Entry other{Term{term + 1}, lr::Noop{}};
+    node.poll({node.from(3, term + 1, AppendEntries{Index{1}, Term{term}, Index{0}, {other}})});
+    InstallSnapshot snapshot{{Index{3}, Term{term}}, 0, std::string(16, '\0'), true};
+    node.poll({node.from(2, term + 2, snapshot)});
+    using enum lr::TransitionState;
+    CHECK(node.machine.states_of(70) == std::vector{queued, outcome_unknown});
+    CHECK(node.machine.states_of(71) == std::vector{queued, outcome_unknown});
+    Entry own{Term{term}, Command{72, 0}};
+    node.poll({node.from(2, term + 2, AppendEntries{Index{3}, Term{term}, Index{4}, {own}})});
+    CHECK(node.machine.states_of(72) == std::vector{queued, committed, applied});
+}
+
+TEST_CASE("a snapshot of term 0 is refused where it is loaded, since no leader could send it") {
+    Node node;
+    node.machine.saved = lr::Snapshot<std::string>{{10}, {0}, ""};
+    REQUIRE(node.status().fault.has_value());
+    CHECK(node.status().fault->kind == lr::Fault::bad_stored_log);
+}
+
+TEST_CASE("a copy on other objects goes on as the original would, and leaves it alone") {
+    Node node;
+    node.elect();
+    Wire wire = node.wire;
+    Machine machine = node.machine;
+    Disk disk = node.disk;
+    Replica copy(*node.replica, wire, machine, disk);
+    machine.pending.push_back({5, 0});
+    copy.poll(node.now);
+    CHECK(copy.status().last_log_index == node.status().last_log_index + 1);
+    CHECK(machine.states_of(5) == std::vector{lr::TransitionState::queued});
+    CHECK(node.machine.states_of(5).empty());
+    node.machine.pending.push_back({5, 0});
+    node.poll();
+    CHECK(node.status().last_log_index == copy.status().last_log_index);
+    CHECK(node.wire.sent.size() == wire.sent.size());
+}
