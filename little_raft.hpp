@@ -716,9 +716,14 @@ class Replica {
           id_(id),
           random_(options_.seed ^ (id.value * 0xd1342543de82ef95)) {
         static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
-        static_assert(!durable || Storage<S, T>, "little_raft: the storage is no Storage");
+        if constexpr (durable) {
+            static_assert(Storage<S, T>,
+                          "little_raft: Storage takes load, save_vote, append, compact, sync");
+        }
         if constexpr (detail::MentionsSnapshots<M>) {
-            static_assert(Snapshotting<M>, "little_raft: this machine is not quite Snapshotting");
+            static_assert(Snapshotting<M>,
+                          "little_raft: Snapshotting takes SnapshotData, get_snapshot, "
+                          "create_snapshot, set_snapshot");
         }
         check_options();
         membership_.voters.push_back(id_);
