@@ -1155,7 +1155,7 @@ class Replica {
         for (Progress& peer : progress_) {
             if (peer.id == id_) continue;
             peer.overdue = peer.waiting;
-            bool probes = peer.state == Progress::State::probe;
+            bool probes = peer.waiting && peer.state == Progress::State::probe;
             if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
             sends_snapshot = sends_snapshot || peer.state == Progress::State::snapshot;
             send_append(peer, {});
