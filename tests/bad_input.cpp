@@ -262,7 +262,7 @@ TEST_CASE("a message of an older term changes nothing") {
             table.push_back({"vote", node->from(3, term, lr::RequestVote{false, {9}, {term}})});
             table.push_back({"pre-vote", node->from(3, term, lr::RequestVote{true, {9}, {term}})});
             for (bool pre_vote : {false, true}) {
-                for (std::uint64_t voter : {2, 3}) {
+                for (std::uint64_t voter : std::vector<std::uint64_t>{2, 3}) {
                     auto grant = lr::RequestVoteResponse{pre_vote, true};
                     table.push_back({"grant", node->from(voter, term, grant)});
                 }
@@ -318,7 +318,9 @@ TEST_CASE("an answer to what was not asked is dropped") {
 
 TEST_CASE("a second leader in one term is not followed") {
     std::vector<std::pair<Role, std::uint64_t>> claims{{Role::follower, 3}, {Role::leader, 2}};
-    for (auto [role, claimant] : claims) {
+    for (const auto& claim : claims) {
+        Role role = claim.first;  // clang 14 captures no structured binding.
+        std::uint64_t claimant = claim.second;
         CAPTURE(name_of(role));
         auto node = node_in(role);
         std::uint64_t now = node->status().term.value;

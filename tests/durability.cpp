@@ -518,7 +518,9 @@ void check_restart(const Event& disk, const Event& snapshot, const Promises& pro
     CHECK(node->machine.set_snapshot_calls == (snapshot.saved ? 1 : 0));
     if (snapshot.saved) CHECK(found.snapshot_index == snapshot.saved->last_included_index);
 
-    for (const auto& [term, candidate] : promises.votes) {
+    for (const auto& vote : promises.votes) {
+        const auto term = vote.first;  // clang 14 captures no structured binding.
+        const auto candidate = vote.second;
         if (term < found.term) continue;
         CAPTURE(term.value);
         REQUIRE(term == found.term);
