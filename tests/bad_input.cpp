@@ -132,7 +132,8 @@ TEST_CASE("a message of an unknown sender, of oneself or for another is malforme
         CAPTURE(name_of(role));
         auto node = node_in(role);
         std::vector<Case> table;
-        for (std::uint64_t term : {std::uint64_t{1}, node->status().term.value, std::uint64_t{9}}) {
+        for (std::uint64_t term : std::vector<std::uint64_t>{
+                 std::uint64_t{1}, node->status().term.value, std::uint64_t{9}}) {
             for (const auto& body : bodies()) {
                 table.push_back({"unknown sender", {{77}, {1}, {term}, body}});
                 table.push_back({"sender 0", {{0}, {1}, {term}, body}});
@@ -151,7 +152,8 @@ TEST_CASE("a message of term 0 or of an absurd term is malformed") {
         CAPTURE(name_of(role));
         auto node = node_in(role);
         std::vector<Case> table;
-        for (std::uint64_t term : {std::uint64_t{0}, absurd, absurd + 1, max64 - 1, max64}) {
+        for (std::uint64_t term :
+             std::vector<std::uint64_t>{std::uint64_t{0}, absurd, absurd + 1, max64 - 1, max64}) {
             for (const auto& body : bodies()) {
                 table.push_back({"term " + std::to_string(term), {{2}, {1}, {term}, body}});
             }
@@ -341,8 +343,9 @@ TEST_CASE("a success past the end of the log is dropped") {
     std::uint64_t now = node->status().term.value;
     std::uint64_t last = node->status().last_log_index.value;
     std::vector<Case> table;
-    for (std::uint64_t match : {last + 1, last + 2, absurd, max64 - 1, max64}) {
-        for (std::uint64_t peer : {2, 3}) {
+    for (std::uint64_t match :
+         std::vector<std::uint64_t>{last + 1, last + 2, absurd, max64 - 1, max64}) {
+        for (std::uint64_t peer : std::vector<std::uint64_t>{2, 3}) {
             table.push_back({"match " + std::to_string(match),
                              node->from(peer, now, lr::AppendEntriesResponse{true, {match}, {}})});
         }
@@ -353,8 +356,10 @@ TEST_CASE("a success past the end of the log is dropped") {
 TEST_CASE("a refusal moves no bound, whatever it says") {
     for (std::uint64_t refused :
          {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{3}, absurd, max64 - 1, max64}) {
-        for (std::uint64_t hint : {std::uint64_t{0}, std::uint64_t{2}, absurd, max64}) {
-            for (std::uint64_t hint_term : {std::uint64_t{0}, std::uint64_t{2}, max64}) {
+        for (std::uint64_t hint :
+             std::vector<std::uint64_t>{std::uint64_t{0}, std::uint64_t{2}, absurd, max64}) {
+            for (std::uint64_t hint_term :
+                 std::vector<std::uint64_t>{std::uint64_t{0}, std::uint64_t{2}, max64}) {
                 CAPTURE(refused);
                 CAPTURE(hint);
                 CAPTURE(hint_term);
@@ -376,7 +381,8 @@ TEST_CASE("a refusal moves no bound, whatever it says") {
 }
 
 TEST_CASE("a commit index commits no more than what the message verified") {
-    for (std::uint64_t commit : {std::uint64_t{0}, std::uint64_t{1}, absurd, max64}) {
+    for (std::uint64_t commit :
+         std::vector<std::uint64_t>{std::uint64_t{0}, std::uint64_t{1}, absurd, max64}) {
         CAPTURE(commit);
         auto node = node_in(Role::follower);
         node->poll({node->from(2, 3, AppendEntries{Index{2}, Term{1}, {commit}, {}})});
@@ -406,8 +412,8 @@ TEST_CASE("a place that the log does not hold is refused, and nothing else") {
 }
 
 TEST_CASE("a place before the committed ones is answered with what is committed") {
-    for (std::uint64_t index : {0, 1}) {
-        for (std::uint64_t term : {0, 1, 3}) {
+    for (std::uint64_t index : std::vector<std::uint64_t>{0, 1}) {
+        for (std::uint64_t term : std::vector<std::uint64_t>{0, 1, 3}) {
             CAPTURE(index);
             CAPTURE(term);
             auto node = node_in(Role::follower);
@@ -502,7 +508,8 @@ TEST_CASE("chunks that do not follow each other are dropped, and answered with w
         return result;
     };
     Observed before = observe(*node);
-    for (std::uint64_t offset : {std::uint64_t{1}, std::uint64_t{8}, max64 - 1, max64}) {
+    for (std::uint64_t offset :
+         std::vector<std::uint64_t>{std::uint64_t{1}, std::uint64_t{8}, max64 - 1, max64}) {
         check_dropped(*node, {{"nothing came before", chunk(9, offset, "12345678", true)}},
                       Timer::restarted);
     }
@@ -534,8 +541,9 @@ TEST_CASE("chunks that do not follow each other are dropped, and answered with w
 TEST_CASE("a snapshot of what is committed already is not taken") {
     auto node = node_in(Role::follower);
     Observed before = observe(*node);
-    for (std::uint64_t index : {0, 1, 2}) {
-        for (std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{8}, max64}) {
+    for (std::uint64_t index : std::vector<std::uint64_t>{0, 1, 2}) {
+        for (std::uint64_t offset :
+             std::vector<std::uint64_t>{std::uint64_t{0}, std::uint64_t{8}, max64}) {
             InstallSnapshot install{{{index}, Term{3}}, offset, "12345678", true};
             node->poll({node->from(2, 3, install)});
             auto answers = node->sent_of<lr::AppendEntriesResponse>();
@@ -799,7 +807,7 @@ TEST_CASE("a limit of 0 is a fault whose text names the field") {
 }
 
 TEST_CASE("the widest options are no fault") {
-    for (std::uint64_t value : {std::uint64_t{1}, max64}) {
+    for (std::uint64_t value : std::vector<std::uint64_t>{std::uint64_t{1}, max64}) {
         CAPTURE(value);
         Node node;
         node.options.heartbeat_timeout = lr::Duration(1);
