@@ -59,7 +59,7 @@ void figure_3_holds(std::uint64_t replicas, const char* description) {
         if (!failure.empty()) {
             RC_FAIL(failure + "\nto repeat it:\n  LITTLE_RAFT_CONFIGURATION='" +
                     configuration.to_text() + "' \\\n  LITTLE_RAFT_SCHEDULE='" + to_text(schedule) +
-                    "' tests/run replay");
+                    "' tests/run swarm -- -ns -tc='replay*'");
         }
     };
     check_property(description, property);

@@ -1000,7 +1000,8 @@ inline std::string report(const Configuration& configuration, const Schedule& sc
     std::ostringstream text;
     text << what << "\nshrunk from " << schedule.size() << " to " << shortest.size()
          << " steps; to repeat it:\n  LITTLE_RAFT_CONFIGURATION='" << configuration.to_text()
-         << "' \\\n  LITTLE_RAFT_SCHEDULE='" << to_text(shortest) << "' tests/run replay\n";
+         << "' \\\n  LITTLE_RAFT_SCHEDULE='" << to_text(shortest)
+         << "' tests/run swarm -- -ns -tc='replay*'\n";
     return text.str();
 }
 
