@@ -171,6 +171,14 @@ std::vector<Body> take_to(Node& node, std::uint64_t peer) {
     return result;
 }
 
+/// The same, and of these the first.
+template <class Body>
+Body take_first_to(Node& node, std::uint64_t peer) {
+    auto all = take_to<Body>(node, peer);
+    REQUIRE_FALSE(all.empty());
+    return std::move(all.front());
+}
+
 /// Hands in one message and takes its answer.
 template <class Answer, class Body>
 Sent<Answer> ask(Node& node, std::uint64_t peer, std::uint64_t term, Body body) {
@@ -260,7 +268,7 @@ struct Group {
     }
 
     /// Moves messages between these replicas until none is left. All others are lost, and so are
-    /// those of which `passes` says so.
+    /// those that `passes` turns down.
     template <class Passes>
     void settle(const Numbers& connected, Passes passes) {
         auto is_in = [&](std::uint64_t id) {
@@ -385,7 +393,7 @@ TEST_CASE("Figure 2, State: a log entry holds a command and its term; the first 
     REQUIRE(log_of(node) == Numbers{1, 1});
     CHECK(std::holds_alternative<lr::Noop>(node.disk.durable.entries[0].command));
     CHECK(std::get<Command>(node.disk.durable.entries[1].command) == Command{7, 7});
-    CHECK(take_to<AppendEntries>(node, 2).front().prev_log_index == Index{0});
+    CHECK(take_first_to<AppendEntries>(node, 2).prev_log_index == Index{0});
 }
 
 TEST_CASE("Figure 2, State: the log outlives a crash") {
@@ -427,7 +435,7 @@ TEST_CASE("Figure 2, State: nextIndex begins after the leader's last entry, matc
         CHECK(next_of(node, peer) == 4);
         CHECK(match_of(node, peer) == 0);
     }
-    AppendEntries first = take_to<AppendEntries>(node, 2).front();
+    AppendEntries first = take_first_to<AppendEntries>(node, 2);
     CHECK(first.prev_log_index == Index{3});
     CHECK(first.prev_log_term == Term{2});
 }
@@ -589,7 +597,7 @@ TEST_CASE("Figure 2, AppendEntries 5: commitIndex follows leaderCommit") {
     CHECK(commit_of(node) == 4);
 }
 
-TEST_CASE("Figure 2, AppendEntries 5: ... but not beyond the last new entry") {
+TEST_CASE("Figure 2, AppendEntries 5: commitIndex does not go beyond the last new entry") {
     Node node;
     node.poll({node.from(2, 1, append(0, 0, {1, 1}, 9))});
     CHECK(commit_of(node) == 2);
@@ -832,12 +840,13 @@ TEST_CASE("Figure 2, Candidates: AppendEntries from a new leader makes a followe
     for (Role role : {Role::pre_candidate, Role::candidate}) {
         Node node = with_log({1}, 1);
         bring_to(node, role);
-        auto answer = ask_append(node, 2, 2, append(1, 1, {2}));
+        std::uint64_t term = term_of(node);
+        auto answer = ask_append(node, 2, term, append(1, 1, {term}));
         CHECK(answer.body.success);
         CHECK(role_of(node) == Role::follower);
         CHECK(leader_of(node) == 2);
-        CHECK(term_of(node) == 2);
-        CHECK(log_of(node) == Numbers{1, 2});
+        CHECK(term_of(node) == term);
+        CHECK(log_of(node) == Numbers{1, term});
     }
 }
 
@@ -877,7 +886,8 @@ TEST_CASE("Figure 2, Leaders: heartbeats go on during idle periods") {
     for (int beats = 0; beats < 5; ++beats) {
         node.advance(node.options.heartbeat_timeout - 1ms);
         CHECK(node.sent().empty());
-        node.advance(1ms);
+        node.now += 1ms;
+        CHECK(node.poll() == node.now + node.options.heartbeat_timeout);
         auto sent = take<AppendEntries>(node);
         REQUIRE(sent.size() == 2);
         CHECK(sent[0].body.entries.empty());
@@ -976,7 +986,7 @@ TEST_CASE("Figure 2, Leaders: half of the servers commit nothing") {
     }
 }
 
-TEST_CASE("Figure 2, Leaders: ... and log[N].term is currentTerm") {
+TEST_CASE("Figure 2, Leaders: commitIndex moves to N only if log[N].term is currentTerm") {
     Node node = with_log({1, 1}, 1);
     make_leader(node);
     node.poll({node.from(2, 2, success(2)), node.from(3, 2, success(2))});
@@ -1335,7 +1345,7 @@ TEST_CASE("5.3: even one message that is lost is noticed, with no new command to
     node.poll();
     node.sent();
     node.advance(node.options.heartbeat_timeout);
-    AppendEntries beat = take_to<AppendEntries>(node, 2).front();
+    AppendEntries beat = take_first_to<AppendEntries>(node, 2);
     CHECK(beat.prev_log_index == Index{2});
     node.poll({node.from(2, 1, reject(2, 1, 1))});
     auto again = take_to<AppendEntries>(node, 2);
@@ -1359,12 +1369,12 @@ TEST_CASE("5.3: the leader includes its commit index in what it sends, heartbeat
     make_followed_leader(node);
     propose(node, 7);
     node.poll();
-    CHECK(take_to<AppendEntries>(node, 2).front().leader_commit == Index{1});
+    CHECK(take_first_to<AppendEntries>(node, 2).leader_commit == Index{1});
     node.poll({node.from(2, 1, success(2))});
     // Whoever has the entry is told at once.
-    CHECK(take_to<AppendEntries>(node, 2).front().leader_commit == Index{2});
+    CHECK(take_first_to<AppendEntries>(node, 2).leader_commit == Index{2});
     node.advance(node.options.heartbeat_timeout);
-    CHECK(take_to<AppendEntries>(node, 3).front().leader_commit == Index{2});
+    CHECK(take_first_to<AppendEntries>(node, 3).leader_commit == Index{2});
 }
 
 TEST_CASE("5.3: a follower applies what it learns is committed, in the order of the log") {
@@ -1581,6 +1591,7 @@ TEST_CASE("5.4.1: behind a snapshot, its last entry stands for the log's") {
     Node other = with_snapshot(4, {}, 3);
     make_candidate(other);
     auto asked = take<RequestVote>(other);
+    REQUIRE(asked.size() == 4);
     CHECK(asked.back().body.last_log_index == Index{4});
     CHECK(asked.back().body.last_log_term == Term{1});
 }
@@ -1680,7 +1691,7 @@ TEST_CASE("5.4.2: entries keep their original term when a later leader replicate
     make_leader(node);
     node.sent();
     node.poll({node.from(2, 6, reject(2, 0, 0))});
-    CHECK(terms_of(take_to<AppendEntries>(node, 2).front().entries) == Numbers{1, 2, 6});
+    CHECK(terms_of(take_first_to<AppendEntries>(node, 2).entries) == Numbers{1, 2, 6});
 }
 
 // ===== 5.4.3 Safety argument =====================================================================
@@ -1811,7 +1822,7 @@ InstallSnapshotResponse got(std::uint64_t index, std::uint64_t term, std::uint64
 
 TEST_CASE("7: each server takes snapshots on its own, of what it applied, and cuts its log") {
     Node node{1, {2, 3}, small_snapshots()};
-    node.poll({node.from(2, 2, append(0, 0, {1, 1, 2, 2, 2}, 3))});
+    node.poll({node.from(2, 4, append(0, 0, {1, 1, 2, 3, 4}, 3))});
     node.poll();
     CHECK(node.status().snapshot_index == Index{3});
     CHECK(node.status().first_log_index == Index{4});
@@ -1820,7 +1831,7 @@ TEST_CASE("7: each server takes snapshots on its own, of what it applied, and cu
     CHECK(node.machine.saved->last_included_term == Term{2});
     CHECK(node.machine.saved->data == data_of({101, 102, 203}));
     CHECK(node.disk.durable.last_included == position(3, 2));
-    CHECK(log_of(node) == Numbers{2, 2});
+    CHECK(log_of(node) == Numbers{3, 4});
 }
 
 TEST_CASE("7: a snapshot covers committed entries only") {
@@ -1839,17 +1850,23 @@ TEST_CASE("7: the snapshot's last index and term let the next entry pass the con
     CHECK(log_of(node) == Numbers{3});
 }
 
-TEST_CASE("7: a server restarts from its snapshot and the log behind it") {
-    Node node{1, {2, 3}, small_snapshots()};
-    node.poll({node.from(2, 1, append(0, 0, {1, 1, 1, 1}, 3))});
-    node.poll();
-    node.restart();
-    CHECK(node.machine.applied == Numbers{101, 102, 103});
-    CHECK(node.status().commit_index == Index{3});
-    CHECK(node.status().last_applied == Index{3});
-    CHECK(node.status().last_log_index == Index{4});
-    node.poll({node.from(2, 1, append(4, 1, {}, 4))});
-    CHECK(node.machine.applied == Numbers{101, 102, 103, 104});
+TEST_CASE("7: a server restarts from its snapshot and the log, and applies nothing twice") {
+    for (std::uint64_t trailing : Numbers{0, 1}) {
+        CAPTURE(trailing);
+        Options options = small_snapshots();
+        options.snapshot_trailing = trailing;
+        Node node{1, {2, 3}, options};
+        node.poll({node.from(2, 1, append(0, 0, {1, 1, 1, 1}, 3))});
+        node.poll();
+        node.restart();
+        CHECK(node.machine.applied == Numbers{101, 102, 103});
+        CHECK(node.status().first_log_index == Index{4 - trailing});
+        CHECK(node.status().commit_index == Index{3});
+        CHECK(node.status().last_applied == Index{3});
+        CHECK(node.status().last_log_index == Index{4});
+        node.poll({node.from(2, 1, append(4, 1, {}, 4))});
+        CHECK(node.machine.applied == Numbers{101, 102, 103, 104});
+    }
 }
 
 TEST_CASE("7: the leader sends its snapshot when it discarded the next entry to send") {
@@ -1896,6 +1913,8 @@ TEST_CASE("7: a chunk that got lost is sent again, one that was answered twice i
     node.poll({node.from(2, 2, got(4, 1, 16)), node.from(2, 2, got(4, 1, 16))});
     CHECK(take<InstallSnapshot>(node).size() == 1);
     node.poll({node.from(2, 2, got(4, 1, 16))});
+    CHECK(take<InstallSnapshot>(node).empty());
+    node.poll({node.from(2, 2, reject(4, 0, 0))});  // Of an earlier heartbeat.
     CHECK(take<InstallSnapshot>(node).empty());
     node.advance(node.options.heartbeat_timeout);
     node.sent();
@@ -2003,6 +2022,16 @@ TEST_CASE("Figure 13, 5: a snapshot older than what is there is never taken") {
     }
 }
 
+TEST_CASE("Figure 13, 5: a snapshot that contradicts what is committed is never taken") {
+    Node node = with_snapshot(4, {1, 1}, 1);
+    node.poll({node.from(2, 2, append(6, 1, {}, 6))});
+    auto answer = ask<AppendEntriesResponse>(node, 2, 2, snapshot(5, 2, {7}));
+    CHECK(answer.body.match_index == Index{6});
+    CHECK(commit_of(node) == 6);
+    CHECK(log_of(node) == Numbers{1, 1});
+    CHECK(node.machine.set_snapshot_calls == 1);
+}
+
 TEST_CASE("Figure 13, 6: a log that holds the snapshot's last entry is kept") {
     Node node = with_log({1, 1, 2, 2}, 2);
     auto answer = ask<AppendEntriesResponse>(node, 2, 2, snapshot(3, 2, {101, 102, 203}));
@@ -2083,7 +2112,7 @@ TEST_CASE("8: a leader begins its term with a no-op, which no state machine sees
     CHECK(node.machine.states.size() == 1);
 }
 
-TEST_CASE("8: so it learns what is committed with no new command from a client") {
+TEST_CASE("8: a new leader learns what is committed with no new command from a client") {
     Group group(3);
     group.boot();
     REQUIRE(group.elect(1, {1, 2, 3}));
@@ -2128,6 +2157,20 @@ TEST_CASE("8: a client's command ends in exactly one outcome, when leadership is
     CHECK(node.machine.states_of(13) == std::vector{queued, abandoned_conflict_with_leader});
     CHECK(node.machine.states_of(14) == std::vector{abandoned_not_leader});
     CHECK(node.machine.applied == Numbers{11, 12, 204});
+}
+
+TEST_CASE("8: another command that commits in its place does not make a command committed") {
+    Node node = with_log({1}, 1);
+    make_leader(node);
+    propose(node, 11);
+    node.poll();
+    // The next leader's log has older entries where this one's are.
+    node.poll({node.from(2, 3, append(1, 1, {1, 1, 3}, 3))});
+    CHECK(node.machine.applied == Numbers{101, 102, 103});
+    CHECK(node.machine.states_of(11) == std::vector{TransitionState::queued});
+    node.poll({node.from(2, 3, append(4, 3, {}, 4))});
+    CHECK(node.machine.states_of(11) ==
+          std::vector{TransitionState::queued, TransitionState::abandoned_conflict_with_leader});
 }
 
 // ===== Deviation: PreVote [PhD 9.6] ==============================================================
@@ -2275,6 +2318,7 @@ TEST_CASE("[PhD 9.6]: one that was cut off does not disturb the leader when it i
 TEST_CASE("[PhD 4.2.3]: who heard from a leader within the minimum timeout helps nobody else") {
     for (RequestVote request : {vote(9, 9), pre_vote(9, 9)}) {
         Node node{1, {2, 3}};
+        node.now += 300ms;
         node.poll({node.from(2, 1, append(0, 0, {}))});
         node.sent();
         node.now += node.options.election_timeout_range.min - 1ms;
@@ -2330,7 +2374,26 @@ TEST_CASE("[PhD 6.2]: a leader that no majority answers for an election timeout 
     CHECK(node.sent().empty());
 }
 
-TEST_CASE("[PhD 6.2]: ... and waits an election timeout of its own before it asks for votes") {
+TEST_CASE(
+    "[PhD 6.2]: the timeout runs from when a majority was last heard, not from the last look") {
+    Node node{1, {2, 3, 4, 5}};
+    make_followed_leader(node);
+    node.now += 600ms;
+    node.poll({node.from(2, 1, success(1))});
+    node.now += 100ms;
+    node.poll({node.from(3, 1, success(1))});
+    for (int i = 0; i < 8; ++i) {
+        node.advance(100ms);
+        CHECK(role_of(node) == Role::leader);
+    }
+    node.advance(99ms);
+    CHECK(role_of(node) == Role::leader);
+    node.advance(1ms);
+    CHECK(role_of(node) == Role::follower);
+}
+
+TEST_CASE(
+    "[PhD 6.2]: a leader that stood down waits an election timeout before it asks for votes") {
     Node node{1, {2, 3}, sharp()};
     make_followed_leader(node);
     node.advance(500ms);
@@ -2545,6 +2608,37 @@ TEST_CASE("Deviates: a late refusal is ignored where the follower is known to ha
     }
 }
 
+TEST_CASE(
+    "Deviates: a late refusal is ignored while the leader looks anew for where the logs meet") {
+    Node node;
+    make_followed_leader(node);
+    for (std::uint64_t id = 1; id <= 3; ++id) propose(node, id);
+    node.poll();
+    node.poll({node.from(2, 1, reject(4, 1, 1))});
+    REQUIRE(next_of(node, 2) == 2);
+    node.sent();
+    node.poll({node.from(2, 1, reject(1, 0, 0))});
+    CHECK(next_of(node, 2) == 2);
+    CHECK(node.sent().empty());
+}
+
+TEST_CASE("Deviates: a refusal of a probe that is not the last is ignored") {
+    Node node = with_log({1, 1, 1, 4, 4, 4}, 4);
+    make_leader(node);
+    node.sent();
+    node.poll({node.from(2, 5, reject(6, 6, 3))});
+    REQUIRE(take_to<AppendEntries>(node, 2).size() == 1);
+    REQUIRE(next_of(node, 2) == 4);
+    for (const AppendEntriesResponse& late :
+         {reject(6, 6, 3), reject(6, 1, 1), reject(5, 1, 1), reject(2, 1, 1), reject(1, 0, 0)}) {
+        node.poll({node.from(2, 5, late)});
+        CHECK(node.sent().empty());
+        CHECK(next_of(node, 2) == 4);
+    }
+    node.poll({node.from(2, 5, reject(3, 2, 1))});
+    CHECK(next_of(node, 2) == 3);
+}
+
 TEST_CASE("Deviates: a refusal while entries are streamed begins again behind what is known") {
     Node node;
     make_followed_leader(node);
@@ -2656,6 +2750,15 @@ TEST_CASE("regression: the leader takes as matched what the answer says, not its
     CHECK(node.machine.applied.empty());
 }
 
+TEST_CASE("regression: the leader takes nothing as matched that its log does not have") {
+    Node node;
+    make_leader(node);
+    node.poll({node.from(2, 1, success(2)), node.from(3, 1, success(9))});
+    CHECK(match_of(node, 2) == 0);
+    CHECK(match_of(node, 3) == 0);
+    CHECK(commit_of(node) == 0);
+}
+
 TEST_CASE("regression: matchIndex never falls") {
     Node node{1, {2, 3, 4, 5}};
     make_followed_leader(node);
@@ -2716,7 +2819,8 @@ TEST_CASE("regression: behind a snapshot, truncation cuts at the right place") {
     CHECK(node.machine.applied == Numbers{101, 102, 103, 104, 205, 306});
 }
 
-TEST_CASE("regression: ... and gives up those transitions that it cuts off, no others") {
+TEST_CASE(
+    "regression: behind a snapshot, truncation gives up the right transitions, once it is sure") {
     Node node = with_snapshot(4, {}, 1);
     make_followed_leader(node);
     for (std::uint64_t id = 11; id <= 13; ++id) propose(node, id);
@@ -2760,8 +2864,7 @@ TEST_CASE("regression: a snapshot leaves open what is of its term and behind it;
     CHECK(node.machine.states_of(12) == std::vector{queued});
     CHECK(node.machine.states_of(13) == std::vector{queued});
     AppendEntries rest{Index{2}, Term{1}, Index{5}, {}};
-    for (std::uint64_t id : std::vector<std::uint64_t>{12, 13})
-        rest.entries.push_back({Term{1}, Command{id, id}});
+    for (std::uint64_t id : Numbers{12, 13}) rest.entries.push_back({Term{1}, Command{id, id}});
     rest.entries.push_back({Term{3}, lr::Noop{}});
     node.poll({node.from(2, 3, rest)});
     CHECK(node.machine.applied == Numbers{11, 12, 13});
@@ -2769,7 +2872,7 @@ TEST_CASE("regression: a snapshot leaves open what is of its term and behind it;
     CHECK(node.machine.states_of(13) == std::vector{queued, committed, applied});
 }
 
-TEST_CASE("regression: ... as in this history") {
+TEST_CASE("regression: a snapshot leaves open what may commit, in a history of five replicas") {
     Options options;
     options.append_bytes_max = 2 * sizeof(Entry);
     Group group(5, options);
@@ -2859,7 +2962,7 @@ TEST_CASE("regression: a probe that waits while the log is cut past it ends up i
     CHECK(take_to<InstallSnapshot>(node, 2).size() == 1);
 }
 
-TEST_CASE("regression: ... and so it does where that follower has just come back empty-handed") {
+TEST_CASE("regression: a follower that comes back empty-handed ends up in a snapshot") {
     Group group(3, small_snapshots());
     group.boot();
     REQUIRE(group.elect(1, {1, 2, 3}));
@@ -2875,6 +2978,16 @@ TEST_CASE("regression: ... and so it does where that follower has just come back
     group.beat(1, {1, 3});
     CHECK(group[3].machine.applied == Numbers{1, 2, 3, 4, 5, 6, 7});
     CHECK(group[3].machine.set_snapshot_calls == 1);
+}
+
+TEST_CASE("regression: a heartbeat does not undo what a refusal just taught about a probe") {
+    Node node = sending_snapshot();
+    make_leader(node);
+    node.poll({node.from(2, 2, reject(5, 0, 0))});
+    node.sent();
+    node.now += node.options.heartbeat_timeout;
+    node.poll({node.from(2, 2, reject(4, 0, 0))});
+    CHECK(take_to<InstallSnapshot>(node, 2).size() == 1);
 }
 
 TEST_CASE("regression: an entry that was cut off is taken when a leader brings it again") {

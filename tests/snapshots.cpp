@@ -160,21 +160,20 @@ struct Pair {
 
 TEST_CASE("a snapshot is taken when snapshot_delta entries were applied since the last") {
     Node node(1, {2, 3}, {.snapshot_delta = 5, .snapshot_trailing = 2});
-    std::vector<std::uint64_t> snapshots;
+    std::vector<LogPosition> snapshots;
     for (std::uint64_t index = 1; index <= 12; ++index) {
         std::uint64_t term = (index + 3) / 4;  // 1 1 1 1 2 2 2 2 3 3 3 3
-        node.poll({node.from(2, 3, append(index - 1, (index + 2) / 4, index, {term}))});
+        node.poll({node.from(2, 9, append(index - 1, (index + 2) / 4, index, {term}))});
         CHECK(node.status().last_applied == Index{index});
-        if (snapshots.empty() || snapshots.back() != node.status().snapshot_index.value) {
-            snapshots.push_back(node.status().snapshot_index.value);
-        }
+        if (!node.machine.saved) continue;
+        const auto& saved = *node.machine.saved;
+        CHECK(node.status().snapshot_index == saved.last_included_index);
+        CHECK(saved.data == data_of(saved.last_included_index.value));
+        LogPosition at{saved.last_included_index, saved.last_included_term};
+        if (snapshots.empty() || snapshots.back() != at) snapshots.push_back(at);
     }
-    CHECK(snapshots == std::vector<std::uint64_t>{0, 5, 10});
+    CHECK(snapshots == std::vector<LogPosition>{{Index{5}, Term{2}}, {Index{10}, Term{3}}});
     CHECK(node.status().counters.snapshots_created == 2);
-    REQUIRE(node.machine.saved);
-    CHECK(node.machine.saved->last_included_index == Index{10});
-    CHECK(node.machine.saved->last_included_term == Term{3});
-    CHECK(node.machine.saved->data == data_of(10));
 }
 
 TEST_CASE("a snapshot covers all that its poll applied") {
@@ -216,6 +215,8 @@ TEST_CASE("snapshot_trailing applied entries stay in the log, and all that are n
         CHECK(node.status().last_log_index == Index{6});
         CHECK(node.disk.durable.last_included.index == Index{row.first - 1});
         CHECK(node.disk.durable.entries.size() == 7 - row.first);
+        auto compactions = std::count(node.disk.calls.begin(), node.disk.calls.end(), "compact");
+        CHECK(compactions == (row.first > 1 ? 1 : 0));
     }
 }
 
@@ -395,6 +396,35 @@ TEST_CASE("the transfer ends when the follower has the position, however it got 
     // Answers to chunks that are under way come to nothing.
     leader.poll({leader.got(16)});
     CHECK(leader.sent().empty());
+}
+
+TEST_CASE("a late success that does not reach the log does not end a transfer") {
+    Leader leader(std::string(24, 'x'));
+    leader.poll({leader.got(8)});
+    leader.sent();
+    leader.poll({leader.has(2)});
+    CHECK(leader.progress().state == Progress::State::snapshot);
+    CHECK(leader.progress().offset == 8);
+    CHECK(leader.sent_of<InstallSnapshot>().empty());
+}
+
+TEST_CASE("a second transfer to the same follower begins at the beginning") {
+    Leader leader(std::string(24, 'x'),
+                  {.snapshot_delta = 4, .snapshot_trailing = 0, .snapshot_chunk_bytes = 8});
+    leader.poll({leader.got(8)});
+    leader.poll({leader.got(16)});
+    leader.poll({leader.has(4)});
+    leader.machine.pending = {{1, 1}, {2, 2}, {3, 3}, {4, 4}};
+    leader.poll();
+    leader.poll({leader.from(3, 2, lr::AppendEntriesResponse{true, Index{11}, {}})});
+    REQUIRE(leader.status().first_log_index == Index{12});
+    leader.sent();
+    leader.poll({leader.refusal()});
+    auto chunks = leader.sent_of<InstallSnapshot>();
+    REQUIRE(chunks.size() == 1);
+    CHECK(chunks[0].last_included.index == Index{11});
+    CHECK(chunks[0].offset == 0);
+    CHECK(leader.status().counters.snapshots_sent == 2);
 }
 
 TEST_CASE("heartbeats go on during a transfer, and chunks' answers keep the leader in office") {
