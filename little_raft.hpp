@@ -90,15 +90,8 @@ template <class M>
 using SnapshotDataOf = decltype(snapshot_data_of<M>(0));
 
 // <algorithm> costs more to include than the rest of this header, so these two stand here.
-template <class T>
-constexpr T least(T a, T b) {
-    return b < a ? b : a;
-}
-
-template <class T>
-constexpr T greatest(T a, T b) {
-    return a < b ? b : a;
-}
+constexpr auto least(auto a, auto b) { return b < a ? b : a; }
+constexpr auto greatest(auto a, auto b) { return a < b ? b : a; }
 }  // namespace detail
 
 // ===== 2 Vocabulary ==============================================================================
@@ -214,7 +207,8 @@ struct AppendEntries {
     std::vector<Entry<T>> entries;  ///< Those at prev_log_index + 1 and on.
 };
 
-/// Answers AppendEntries, and InstallSnapshot once the snapshot is in place.
+/// Answers AppendEntries. Deviates: InstallSnapshot too, since a follower that lacks the beginning
+/// of the log has the same to say, whatever it is sent.
 struct AppendEntriesResponse {
     bool success = false;
     /// On success: the follower's durable log equals the leader's up to here. Otherwise: the
@@ -222,6 +216,8 @@ struct AppendEntriesResponse {
     Index match_index;
     /// When refused: the last entry that the leader might share, as far as the follower can tell.
     LogPosition hint;
+    /// When refused: how many bytes of the leader's snapshot have arrived in order.
+    std::uint64_t snapshot_offset = 0;
 };
 
 /// [Raft Figure 13, InstallSnapshot RPC]. Where the machine's data is a string of bytes, one chunk
@@ -234,12 +230,6 @@ struct InstallSnapshot {
     bool done = false;
 };
 
-/// Answers every chunk but the last; `offset` says how many bytes have arrived in order.
-struct InstallSnapshotResponse {
-    LogPosition last_included;
-    std::uint64_t offset = 0;
-};
-
 /// What a Cluster carries. It is trusted: who could have written it is for the transport to check.
 template <class T, class D>
 struct Message {
@@ -247,7 +237,7 @@ struct Message {
     ReplicaId to;
     Term term;
     std::variant<RequestVote, RequestVoteResponse, AppendEntries<T>, AppendEntriesResponse,
-                 InstallSnapshot<D>, InstallSnapshotResponse>
+                 InstallSnapshot<D>>
         body;
 };
 
@@ -294,7 +284,7 @@ concept StateMachine = requires(M& machine, const T& transition, TransitionState
 template <class M, class D = detail::SnapshotDataOf<M>>
 concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
     typename M::SnapshotData;
-    requires std::copyable<D>;
+    requires std::semiregular<D>;
     { machine.get_snapshot() } -> std::same_as<std::optional<Snapshot<D>>>;
     { machine.create_snapshot(Index{}, Term{}) } -> std::same_as<D>;
     machine.set_snapshot(snapshot);
@@ -405,29 +395,20 @@ concept ByteString = requires(D& data, const D& chunk) {
     data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
 };
 
-template <class D>
-std::uint64_t size_in_chunks(const D& data) {
-    if constexpr (ByteString<D>) return data.size();
-    return 0;  // It is never cut.
+// Data of any other type have no size and travel whole.
+constexpr std::uint64_t size_in_chunks(const auto&) { return 0; }
+constexpr std::uint64_t size_in_chunks(const ByteString auto& data) { return data.size(); }
+
+/// At most `max` bytes of the data, from `offset` on.
+auto cut(const auto& data, std::uint64_t, std::uint64_t) { return data; }
+auto cut(const ByteString auto& data, std::uint64_t offset, std::uint64_t max) {
+    const auto* begin = data.data() + offset;
+    return std::decay_t<decltype(data)>(begin, begin + least(data.size() - offset, max));
 }
 
-/// At most max bytes of the data from `offset` on, and whether these are the last.
-template <class D>
-std::pair<D, bool> cut(const D& data, std::uint64_t offset, std::uint64_t max) {
-    if constexpr (ByteString<D>) {
-        std::uint64_t size = least<std::uint64_t>(data.size() - offset, max);
-        const auto* begin = data.data() + offset;
-        return {D(begin, begin + size), offset + size == data.size()};
-    } else {
-        return {data, true};
-    }
-}
-
-template <class D>
-void join(D& data, const D& chunk) {
-    if constexpr (ByteString<D>) {
-        data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
-    }
+void join(auto& data, const auto& chunk) { data = chunk; }
+void join(ByteString auto& data, const auto& chunk) {
+    data.insert(data.end(), chunk.begin(), chunk.end());
 }
 
 template <class T>
@@ -471,11 +452,11 @@ class Log {
 
     bool holds(LogPosition position) const { return term_at(position.index) == position.term; }
 
-    /// The last position, not after `index`, whose term is at most `term`: with it one round trip
-    /// skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
-    LogPosition last_not_after(Index index, Term term) const {
-        index = greatest(base_.index, least(index, last().index));
-        while (index > base_.index && (*this)[index].term > term) index = index - 1;
+    /// The last position here that is not after this one, by index and by term: with it one round
+    /// trip skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
+    LogPosition last_not_after(LogPosition position) const {
+        Index index = greatest(base_.index, least(position.index, last().index));
+        while (*term_at(index) > position.term && index > base_.index) index = index - 1;
         return {index, *term_at(index)};
     }
 
@@ -496,7 +477,8 @@ class Log {
     /// Copies the entries from `first` on, as many as have at most bytes_max bytes, and says how
     /// many bytes these are. The entry at `first`, if there is one, always fits.
     std::pair<std::vector<Entry<T>>, std::uint64_t> slice(Index first,
-                                                          std::uint64_t bytes_max) const {
+                                                          std::uint64_t bytes_max = ~std::uint64_t{
+                                                              0}) const {
         std::uint64_t bytes = 0;
         Index end = first;
         for (; end <= last().index; ++end) {
@@ -542,7 +524,7 @@ constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimi
 /// - replicate: they meet; entries are streamed without waiting [PhD 10.2.1].
 /// - snapshot: the log no longer reaches back far enough; chunks go one at a time.
 struct Progress {
-    enum class State { probe, replicate, snapshot };
+    enum State { probe, replicate, snapshot };
 
     struct Inflight {
         Index last_index;
@@ -550,20 +532,17 @@ struct Progress {
     };
 
     ReplicaId id;
-    State state = State::probe;
+    State state = probe;
     Index match_index = {};  ///< Known to be replicated and durable there. Never falls in a term.
-    Index next_index;        ///< The next entry to send; always above match_index.
+    Index next_index = {};   ///< The next entry to send; always above match_index.
     Index sent_commit = {};  ///< The commit index it can already act upon.
     bool waiting = false;    ///< A probe or a chunk was sent and is not answered.
     bool overdue = false;    ///< ... nor was at the last heartbeat.
     bool vote_granted = false;            ///< In the election that is on.
-    Time last_contact;                    ///< When it last answered.
+    Time last_contact = {};               ///< When it last answered.
     std::uint64_t offset = 0;             ///< snapshot: the bytes that it has.
     std::vector<Inflight> inflight = {};  ///< replicate: messages not answered yet, oldest first.
     std::uint64_t inflight_bytes = 0;
-
-    Progress(ReplicaId replica, Index next, Time now)
-        : id(replica), next_index(next), last_contact(now) {}
 
     bool is_full(std::uint64_t messages_max, std::uint64_t bytes_max) const {
         return inflight.size() >= messages_max || inflight_bytes >= bytes_max;
@@ -578,7 +557,7 @@ struct Progress {
     }
 
     void on_sent(Index last_index, std::uint64_t bytes) {
-        waiting = state == State::probe;
+        waiting = state == probe;
         if (waiting || bytes == 0) return;
         next_index = last_index + 1;
         inflight.push_back({last_index, bytes});
@@ -589,29 +568,32 @@ struct Progress {
     /// `match`.
     void on_success(Index match, Index leader_first_index) {
         match_index = detail::greatest(match_index, match);
-        if (state == State::replicate) {
+        if (state == replicate) {
             while (!inflight.empty() && inflight.front().last_index <= match) {
                 inflight_bytes -= inflight.front().bytes;
                 inflight.erase(inflight.begin());
             }
             next_index = detail::greatest(next_index, match_index + 1);
-        } else if (state == State::probe ||
+        } else if (state == probe ||
                    match_index + 1 >= detail::least(next_index, leader_first_index)) {
-            become(State::replicate, match_index + 1);
+            become(replicate, match_index + 1);
         }
     }
 
     /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share.
-    void on_reject(Index rejected, Index hint) {
-        if (state == State::snapshot) {
-            waiting = waiting && !overdue;  // It is alive, but a chunk or its answer got lost.
+    void on_reject(Index rejected, Index hint, std::uint64_t snapshot_offset) {
+        if (state == snapshot) {
+            // What says nothing new is an echo; to answer it would double all the chunks to come.
+            // Unless it was slow to come: then a chunk or its answer got lost.
+            if (snapshot_offset == offset && !overdue) return;
+            offset = snapshot_offset;
+            waiting = overdue = false;
         } else if (rejected <= match_index) {
             return;  // Out of date: it has that entry by now.
-        } else if (state == State::replicate) {
-            become(State::probe, match_index + 1);
+        } else if (state == replicate) {
+            become(probe, match_index + 1);
         } else if (rejected + 1 == next_index) {  // Otherwise it answers an older probe.
-            become(State::probe,
-                   detail::greatest(match_index, detail::least(rejected - 1, hint)) + 1);
+            become(probe, detail::greatest(match_index, detail::least(rejected - 1, hint)) + 1);
         }
     }
 };
@@ -636,28 +618,27 @@ enum class Role { follower, pre_candidate, candidate, leader };
 struct Counters {
     std::uint64_t elections_started = 0;  ///< Candidacies; PreVotes that failed do not count.
     std::uint64_t elections_won = 0;
-    std::array<std::uint64_t, 6> sent = {};  ///< Messages by kind, in the order of Message::body.
-    std::array<std::uint64_t, 6> received = {};  ///< The same.
+    std::array<std::uint64_t, 5> sent = {};  ///< Messages by kind, in the order of Message::body.
+    std::array<std::uint64_t, 5> received = {};  ///< The same.
     std::uint64_t dropped = 0;                   ///< Received, but out of date or of no use here.
     std::uint64_t malformed = 0;  ///< Received, but no correct replica would have sent it here.
-    std::uint64_t snapshots_created = 0;
-    std::uint64_t snapshots_installed = 0;
     std::uint64_t snapshots_sent = 0;  ///< Transfers begun.
 };
 
-/// A picture of a Replica.
+/// The state of a replica, less its log [Raft Figure 2].
 struct Status {
     ReplicaId id;
     Role role = Role::follower;
-    Term term;
-    std::optional<ReplicaId> leader;
-    Index commit_index;
-    Index last_applied;
-    Index snapshot_index;
+    Term term;                           ///< Figure 2's currentTerm.
+    std::optional<ReplicaId> voted_for;  ///< In this term.
+    std::optional<ReplicaId> leader;     ///< Of this term; nothing: none known.
+    Index commit_index;                  ///< The last entry known to be committed.
+    Index last_applied;                  ///< The last entry whose transition the machine has seen.
+    LogPosition snapshot;                ///< The last entry that the machine's snapshot covers.
     Index first_log_index;
     Index last_log_index;  ///< first_log_index - 1 when the log is empty.
     Membership membership;
-    std::vector<Progress> progress;  ///< On the leader: each member's; its own among them.
+    std::vector<Progress> progress;  ///< Each member's, its own among them; on a leader they count.
     Counters counters;
     std::optional<Fault> fault;
 };
@@ -697,9 +678,9 @@ class Replica {
     static constexpr bool durable = !std::is_same_v<S, Volatile>;
 
     using T = typename M::Transition;
+    using D = detail::SnapshotDataOf<M>;
     using Message = MessageOf<M>;
     using Body = decltype(Message::body);
-    using D = detail::SnapshotDataOf<M>;
 
  public:
     // ----- Public face ---------------------------------------------------------------------------
@@ -709,12 +690,7 @@ class Replica {
     /// wrong with the arguments or with what was stored shows in status().fault.
     Replica(ReplicaId id, const std::vector<ReplicaId>& peers, C& cluster, M& machine, S& storage,
             Options<M> options = {})
-        : cluster_(&cluster),
-          machine_(&machine),
-          storage_(&storage),
-          options_(std::move(options)),
-          id_(id),
-          random_(options_.seed ^ (id.value * 0xd1342543de82ef95)) {
+        : cluster_(&cluster), machine_(&machine), storage_(&storage), options_(std::move(options)) {
         static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
         if constexpr (durable) {
             static_assert(Storage<S, T>,
@@ -726,15 +702,18 @@ class Replica {
                           "create_snapshot, set_snapshot");
         }
         check_options();
-        membership_.voters.push_back(id_);
+        random_ = options_.seed ^ (id.value * 0xd1342543de82ef95);
+        status_.id = id;
+        status_.membership.voters = {id};
         for (ReplicaId peer : peers) {
-            if (peer != id_) membership_.voters.push_back(peer);
+            if (peer != id) status_.membership.voters.push_back(peer);
         }
         become(Role::follower);
-        for (const Progress& member : progress_) {
+        for (const Progress& member : status_.progress) {
             require(find(member.id) == &member, Fault::bad_options, "a peer is named twice");
         }
-        if (!fault_) load();
+        if (!status_.fault) load();
+        publish();
     }
 
     /// A volatile replica; see Volatile.
@@ -756,50 +735,44 @@ class Replica {
     /// Takes in what is there, does what is due, and says when to be called next if nothing arrives
     /// before: at once, where that is `now`. `now` never falls. After a Fault: does nothing and
     /// returns Time::max().
+    ///
+    /// One poll is one group commit: however much it takes in, it costs one sync and, while windows
+    /// last, one message to each follower.
     Time poll(Time now) {
-        if (fault_) return never;
-        bool is_first = now_ == never;
-        now_ = is_first ? now : detail::greatest(now_, now);
-        if (is_first) reset_election_timer();
+        if (status_.fault) return never;
+        now_ = detail::greatest(now_, now);
+        if (election_deadline_ == never) reset_election_timer();
         for (Message& message : cluster_->receive_messages()) receive(message);
         take_pending_transitions();
         fire_timers();
         // What is sent here promises nothing of this disk, so followers write while it does.
         replicate();
-        if (fault_ || !persist()) return stop();
+        if (status_.fault || !persist()) return stop();
+        // Safety: what promises something of the disk leaves only now, and only now does a leader
+        // count itself.
         for (Message& message : std::exchange(answers_, {})) send(std::move(message));
         count_own();
         apply_committed();
         take_snapshot();
-        register_leader();
-        return next_deadline();
+        publish();
+        // count_own() may have found more to do: a term to write, news of a commit to send.
+        if (vote_changed_ || unsent_) return now_;
+        return detail::least(heartbeat_deadline_, election_deadline_);
     }
 
-    /// Polls until the cluster says halt() or a Fault stops the replica.
+    /// Polls until the cluster says halt() or a Fault stops the replica. Transitions that are on
+    /// their way when it returns have no final state yet; another start() goes on with them.
     template <class N>
     void start(N& notifier) {
-        for (Time deadline = poll(Clock::now()); !fault_ && !std::as_const(*cluster_).halt();) {
+        for (Time deadline = poll(Clock::now());
+             !status_.fault && !std::as_const(*cluster_).halt();) {
             notifier.wait_until(deadline);
             deadline = poll(Clock::now());
         }
     }
 
-    /// From the thread that polls. It costs a copy of the members' progress.
-    Status status() const {
-        return {.id = id_,
-                .role = role_,
-                .term = current_term_,
-                .leader = leader_,
-                .commit_index = commit_index_,
-                .last_applied = last_applied_,
-                .snapshot_index = snapshot_.index,
-                .first_log_index = log_.first_index(),
-                .last_log_index = log_.last().index,
-                .membership = membership_,
-                .progress = progress_,
-                .counters = counters_,
-                .fault = fault_};
-    }
+    /// As of the last poll, for the thread that polls. Copy it to keep it.
+    const Status& status() const { return status_; }
 
  private:
     friend struct testing::Inspect;
@@ -814,6 +787,10 @@ class Replica {
     Replica(const Replica&) = default;
 
     // ----- Start and stop ------------------------------------------------------------------------
+
+    void require(bool holds, Fault::Kind kind, std::string_view text) {
+        if (!holds && !status_.fault) status_.fault = Fault{kind, text};
+    }
 
     void check_options() {
         const Options<M>& o = options_;
@@ -831,40 +808,32 @@ class Replica {
         require(o.uncommitted_bytes_max > 0, bad, "uncommitted_bytes_max is 0");
     }
 
-    /// Takes up where the last incarnation left off. Snapshot and log must meet.
+    /// Takes up where the last incarnation left off. The commit index is not stored [Raft Figure
+    /// 2]: it begins at the snapshot and is learned anew from a leader.
     void load() {
         StoredState<T> stored;
         if constexpr (durable) stored = storage_->load();
-        current_term_ = stored.term;
-        voted_for_ = stored.voted_for;
+        status_.term = stored.term;
+        status_.voted_for = stored.voted_for;
         log_.compact(stored.last_included);
         for (Entry<T>& entry : stored.entries) {
-            require(entry.term >= log_.last().term && entry.term <= current_term_,
+            require(entry.term >= log_.last().term && entry.term <= status_.term,
                     Fault::bad_stored_log, "the terms of the stored log make no sense");
             log_.append(std::move(entry));
         }
-        if constexpr (snapshotting) {
-            if (auto snapshot = machine_->get_snapshot()) {
-                snapshot_ = position_of(*snapshot);
-                machine_->set_snapshot(*snapshot);
-            }
-        }
-        require((snapshot_.index == Index{}) == (snapshot_.term == Term{}), Fault::bad_stored_log,
-                "the snapshot has an index without a term, or a term without an index");
-        require(snapshot_.index >= log_.base().index, Fault::snapshot_and_log_do_not_meet,
-                "the stored log begins after the state machine's snapshot");
-        if (!fault_ && !log_.holds(snapshot_)) {
-            // The process ended between saving a leader's snapshot and compacting the log.
-            log_.compact(snapshot_);
-            compacted_ = true;
-        }
-        if (snapshot_.term > current_term_) enter_term(snapshot_.term, std::nullopt);
-        commit_index_ = last_applied_ = snapshot_.index;
         stable_index_ = log_.last().index;
-    }
-
-    void require(bool holds, Fault::Kind kind, std::string_view text) {
-        if (!holds && !fault_) fault_ = Fault{kind, text};
+        std::optional<Snapshot<D>> snapshot;
+        if constexpr (snapshotting) snapshot = machine_->get_snapshot();
+        LogPosition at = snapshot ? position_of(*snapshot) : LogPosition{};
+        require((at.index == Index{}) == (at.term == Term{}), Fault::bad_stored_log,
+                "the snapshot has an index without a term, or a term without an index");
+        // Between them there would be entries that nobody can apply.
+        require(at.index >= log_.base().index, Fault::snapshot_and_log_do_not_meet,
+                "the stored log begins after the state machine's snapshot");
+        if (status_.fault || !snapshot) return;
+        restore(*snapshot);
+        // The process may have ended between saving a leader's snapshot and writing the term.
+        if (at.term > status_.term) enter_term(at.term, std::nullopt);
     }
 
     /// After a Fault: nothing more is sent, and nothing that was taken stays without a final state.
@@ -872,49 +841,47 @@ class Replica {
         become(Role::follower);
         answers_.clear();
         while (!own_.empty()) settle_own(TransitionState::outcome_unknown);
-        register_leader();
+        publish();
         return never;
     }
 
-    Time next_deadline() const {
-        if (vote_changed_ || unsent_) return now_;  // count_own() found more to do.
-        return detail::least(heartbeat_deadline_, election_deadline_);
-    }
-
-    /// Only at the end of a poll, when nothing in it can still change the leader.
-    void register_leader() {
-        auto before = std::exchange(registered_leader_, leader_);
-        if (leader_ != before) cluster_->register_leader(leader_);
+    /// Shows the outside what it may see: only at the end of a poll, when nothing in it can still
+    /// change.
+    void publish() {
+        status_.first_log_index = log_.first_index();
+        status_.last_log_index = log_.last().index;
+        auto before = std::exchange(registered_leader_, status_.leader);
+        if (status_.leader != before) cluster_->register_leader(status_.leader);
     }
 
     // ----- Messages and terms --------------------------------------------------------------------
 
     void send(Message message) {
-        ++counters_.sent[message.body.index()];
+        ++status_.counters.sent[message.body.index()];
         ReplicaId to = message.to;
         cluster_->send_message(to, std::move(message));
     }
 
     /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
     void answer(ReplicaId to, Term term, Body body) {
-        answers_.push_back(Message{id_, to, term, std::move(body)});
+        answers_.push_back(Message{status_.id, to, term, std::move(body)});
     }
 
     void receive(Message& message) {
-        ++counters_.received[message.body.index()];
+        ++status_.counters.received[message.body.index()];
         if (!is_well_formed(message)) {
-            ++counters_.malformed;
-        } else if (!admit_term(message)) {
-            ++counters_.dropped;
-        } else {
-            auto handle = [&](auto& body) { return on(message, body); };
-            if (!std::visit(handle, message.body)) ++counters_.dropped;
+            ++status_.counters.malformed;
+        } else if (admit_term(message)) {
+            std::visit([&](auto& body) { on(message, body); }, message.body);
         }
     }
 
+    void drop() { ++status_.counters.dropped; }
+
     /// Whether a correct replica could have sent it here. Safety: what fails this changes nothing.
     bool is_well_formed(const Message& message) {
-        if (message.to != id_ || message.from == id_ || !find(message.from)) return false;
+        if (message.to != status_.id || message.from == status_.id || !find(message.from))
+            return false;
         if (message.term == Term{} || message.term.value >= absurd) return false;
         if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
             Term last = detail::greatest(append->prev_log_term, Term{1});
@@ -931,23 +898,23 @@ class Replica {
         return true;
     }
 
-    /// The rule for terms, once for all messages [Raft 5.1]. False: the message ends here.
+    /// The rule for terms, once for all messages, so that what follows may take it that the
+    /// message's term is this replica's own [Raft 5.1]. False: the message ends here.
     bool admit_term(const Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
         const auto* response = std::get_if<RequestVoteResponse>(&message.body);
         bool asks_ahead = request && request->pre_vote;
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool grants_ahead = response && response->pre_vote && response->vote_granted;
-        if (message.term < current_term_) {
+        if (message.term < status_.term) {
             // Liveness: who asks from the past must learn of the present, or it stays stranded.
-            if (request)
-                answer(message.from, current_term_, RequestVoteResponse{asks_ahead, false});
-            if (leads) answer(message.from, current_term_, AppendEntriesResponse{});
-            return false;
+            if (request) answer(message.from, status_.term, RequestVoteResponse{asks_ahead, false});
+            if (leads) answer(message.from, status_.term, AppendEntriesResponse{});
+            return drop(), false;
         }
-        if (message.term == current_term_) return true;
+        if (message.term == status_.term) return true;
         // Liveness: while a leader is heard, nobody is helped to depose it [PhD 4.2.3].
-        if (request && hears_leader()) return false;
+        if (request && hears_leader()) return drop(), false;
         // A PreVote's term is one that nobody has entered yet [PhD 9.6].
         if (!asks_ahead && !grants_ahead) become_follower(message.term);
         return true;
@@ -957,7 +924,7 @@ class Replica {
 
     /// Nothing for a stranger.
     Progress* find(ReplicaId id) {
-        for (Progress& member : progress_) {
+        for (Progress& member : status_.progress) {
             if (member.id == id) return &member;
         }
         return nullptr;
@@ -965,8 +932,8 @@ class Replica {
 
     /// CheckQuorum sees to it that a leader whom nobody hears is not one for long.
     bool hears_leader() const {
-        if (role_ == Role::leader) return true;
-        return leader_ && now_ < leader_contact_ + options_.election_timeout_range.min;
+        if (status_.role == Role::leader) return true;
+        return status_.leader && now_ < leader_contact_ + options_.election_timeout_range.min;
     }
 
     void reset_election_timer() {
@@ -978,28 +945,29 @@ class Replica {
 
     /// What belongs to one role in one term ends with it.
     void become(Role role) {
-        role_ = role;
-        leader_.reset();
+        status_.role = role;
+        status_.leader.reset();
         incoming_.reset();
         outgoing_.reset();
         unsent_ = false;
         heartbeat_deadline_ = never;
-        progress_.clear();
-        for (ReplicaId voter : membership_.voters) {
-            progress_.emplace_back(voter, log_.last().index + 1, now_);
+        status_.progress.clear();
+        for (ReplicaId voter : status_.membership.voters) {
+            status_.progress.push_back(
+                {.id = voter, .next_index = log_.last().index + 1, .last_contact = now_});
         }
     }
 
     void enter_term(Term term, std::optional<ReplicaId> vote) {
-        current_term_ = term;
-        voted_for_ = vote;
+        status_.term = term;
+        status_.voted_for = vote;
         vote_changed_ = true;
     }
 
     void become_follower(Term term) {
         // Safety: a vote is forgotten only together with its term.
-        if (term > current_term_) enter_term(term, std::nullopt);
-        if (role_ == Role::leader) reset_election_timer();
+        if (term > status_.term) enter_term(term, std::nullopt);
+        if (status_.role == Role::leader) reset_election_timer();
         become(Role::follower);
     }
 
@@ -1010,80 +978,78 @@ class Replica {
         reset_election_timer();
         bool pre_vote = role == Role::pre_candidate;
         Term asked = next_term();
-        if (!pre_vote) enter_term(asked, id_);
-        counters_.elections_started += pre_vote ? 0 : 1;
+        if (!pre_vote) enter_term(asked, status_.id);
+        status_.counters.elections_started += pre_vote ? 0 : 1;
         RequestVote request{pre_vote, log_.last().index, log_.last().term};
-        for (const Progress& voter : progress_) {
-            if (voter.id != id_) answer(voter.id, asked, request);
+        for (const Progress& voter : status_.progress) {
+            if (voter.id != status_.id) answer(voter.id, asked, request);
         }
     }
 
     void become_leader() {
         become(Role::leader);
-        leader_ = id_;
-        ++counters_.elections_won;
+        status_.leader = status_.id;
+        ++status_.counters.elections_won;
         heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
         election_deadline_ = now_ + options_.election_timeout_range.max;
-        find(id_)->match_index = stable_index_;
+        find(status_.id)->match_index = stable_index_;
         // Without an entry of its own term it could not commit those of others [Raft 5.4.2, 8].
-        Entry<T> first{current_term_, Noop{}};
+        Entry<T> first{status_.term, Noop{}};
         if (options_.noop_transition) first.command = *options_.noop_transition;
         append_as_leader(std::move(first));
     }
 
-    Term next_term() const { return {current_term_.value + 1}; }
+    Term next_term() const { return {status_.term.value + 1}; }
 
-    bool on(const Message& message, const RequestVote& request) {
-        bool ahead = message.term > current_term_;  // A PreVote; see admit_term.
-        bool free_to_vote = voted_for_ == message.from || (!voted_for_ && !leader_) || ahead;
+    void on(const Message& message, const RequestVote& request) {
+        bool ahead = message.term > status_.term;  // A PreVote; see admit_term.
+        bool free_to_vote = status_.voted_for ? status_.voted_for == message.from : !status_.leader;
         // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
         LogPosition last{request.last_log_index, request.last_log_term};
-        bool granted = free_to_vote && last >= log_.last();
+        bool granted = (free_to_vote || ahead) && last >= log_.last();
         if (granted && !request.pre_vote) {
-            enter_term(current_term_, message.from);
+            enter_term(status_.term, message.from);
             reset_election_timer();
         }
-        answer(message.from, granted ? message.term : current_term_,
+        answer(message.from, granted ? message.term : status_.term,
                RequestVoteResponse{request.pre_vote, granted});
-        return true;
     }
 
-    bool on(const Message& message, const RequestVoteResponse& response) {
+    void on(const Message& message, const RequestVoteResponse& response) {
         // Safety: an answer counts for the very question that is on.
         Role asking = response.pre_vote ? Role::pre_candidate : Role::candidate;
-        Term asked = response.pre_vote ? next_term() : current_term_;
-        if (role_ != asking || message.term != asked || !response.vote_granted) return false;
+        Term asked = response.pre_vote ? next_term() : status_.term;
+        if (status_.role != asking || message.term != asked || !response.vote_granted)
+            return drop();
         find(message.from)->vote_granted = true;
         maybe_win();
-        return true;
     }
 
     void maybe_win() {
-        if (!detail::quorum(progress_, &Progress::vote_granted, true)) return;
-        role_ == Role::candidate ? become_leader() : campaign(Role::candidate);
+        if (!detail::quorum(status_.progress, &Progress::vote_granted, true)) return;
+        status_.role == Role::candidate ? become_leader() : campaign(Role::candidate);
     }
 
     void fire_timers() {
         if (now_ >= heartbeat_deadline_) send_heartbeats();
-        if (now_ >= election_deadline_) {
-            role_ == Role::leader ? check_quorum() : campaign(Role::pre_candidate);
-        }
+        if (now_ < election_deadline_) return;
+        status_.role == Role::leader ? check_quorum() : campaign(Role::pre_candidate);
     }
 
     /// Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
     void check_quorum() {
-        find(id_)->last_contact = now_;
-        Time heard = detail::quorum(progress_, &Progress::last_contact, now_);
+        find(status_.id)->last_contact = now_;
+        Time heard = detail::quorum(status_.progress, &Progress::last_contact, now_);
         election_deadline_ = heard + options_.election_timeout_range.max;
-        if (now_ >= election_deadline_) become_follower(current_term_);
+        if (now_ >= election_deadline_) become_follower(status_.term);
     }
 
     // ----- Replication as leader -----------------------------------------------------------------
 
     void take_pending_transitions() {
         for (T& transition : machine_->get_pending_transitions()) {
-            Entry<T> entry{current_term_, std::move(transition)};
-            if (role_ != Role::leader) {
+            Entry<T> entry{status_.term, std::move(transition)};
+            if (status_.role != Role::leader) {
                 register_state(entry, TransitionState::abandoned_not_leader);
             } else if (is_overloaded(entry)) {
                 register_state(entry, TransitionState::abandoned_overloaded);
@@ -1095,7 +1061,7 @@ class Replica {
 
     bool is_overloaded(const Entry<T>& entry) const {
         std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
-        return log_.last().index - commit_index_ >= options_.uncommitted_entries_max ||
+        return log_.last().index - status_.commit_index >= options_.uncommitted_entries_max ||
                (own_bytes_ > 0 && bytes > options_.uncommitted_bytes_max);
     }
 
@@ -1103,7 +1069,7 @@ class Replica {
         register_state(entry, TransitionState::queued);
         if (const T* transition = std::get_if<T>(&entry.command)) {
             std::uint64_t bytes = detail::bytes_of(entry);
-            own_.push_back({{log_.last().index + 1, current_term_}, transition->get_id(), bytes});
+            own_.push_back({{log_.last().index + 1, entry.term}, transition->get_id(), bytes});
             own_bytes_ += bytes;
         }
         log_.append(std::move(entry));
@@ -1112,39 +1078,38 @@ class Replica {
 
     /// Gives each follower what it lacks, as far as its window allows.
     void replicate() {
-        if (!unsent_) return;
-        unsent_ = false;
+        if (!std::exchange(unsent_, false)) return;
         maybe_commit();  // So that the news of a commit travels with what else there is.
-        for (Progress& peer : progress_) {
-            if (peer.id != id_) replicate_to(peer);
+        for (Progress& peer : status_.progress) {
+            if (peer.id != status_.id) replicate_to(peer);
         }
     }
 
     void replicate_to(Progress& peer) {
-        while (!peer.waiting && !fault_) {
-            if (peer.state == Progress::State::snapshot || peer.next_index < log_.first_index()) {
+        while (!peer.waiting && !status_.fault) {
+            if (peer.state == Progress::snapshot || peer.next_index < log_.first_index()) {
                 send_chunk(peer);
-            } else if (peer.is_full(options_.inflight_messages_max, options_.inflight_bytes_max)) {
-                return;
-            } else if (peer.state == Progress::State::probe ||
-                       peer.next_index <= log_.last().index ||
-                       peer.sent_commit < detail::least(commit_index_, peer.next_index - 1)) {
-                auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
-                Index last = peer.next_index + entries.size() - 1;
-                send_append(peer, std::move(entries));
-                peer.on_sent(last, bytes);
-            } else {
-                return;
+                continue;
             }
+            bool lacks =
+                peer.state == Progress::probe || peer.next_index <= log_.last().index ||
+                peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
+            if (!lacks || peer.is_full(options_.inflight_messages_max, options_.inflight_bytes_max))
+                return;
+            auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
+            Index last = peer.next_index + entries.size() - 1;
+            send_append(peer, std::move(entries));
+            peer.on_sent(last, bytes);
         }
     }
 
     /// Sends the entries at peer.next_index and after: none, if the log begins later.
     void send_append(Progress& peer, std::vector<Entry<T>> entries) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
-        peer.sent_commit = detail::least(commit_index_, prev + entries.size());
-        AppendEntries<T> request{prev, *log_.term_at(prev), commit_index_, std::move(entries)};
-        send({id_, peer.id, current_term_, std::move(request)});
+        peer.sent_commit = detail::least(status_.commit_index, prev + entries.size());
+        AppendEntries<T> request{prev, *log_.term_at(prev), status_.commit_index,
+                                 std::move(entries)};
+        send({status_.id, peer.id, status_.term, std::move(request)});
     }
 
     /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
@@ -1152,48 +1117,44 @@ class Replica {
     void send_heartbeats() {
         heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
         bool sends_snapshot = false;
-        for (Progress& peer : progress_) {
-            if (peer.id == id_) continue;
+        for (Progress& peer : status_.progress) {
+            if (peer.id == status_.id) continue;
             peer.overdue = peer.waiting;
-            bool probes = peer.waiting && peer.state == Progress::State::probe;
+            bool probes = peer.waiting && peer.state == Progress::probe;
             if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
-            sends_snapshot = sends_snapshot || peer.state == Progress::State::snapshot;
+            sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
             send_append(peer, {});
         }
         if (!sends_snapshot) outgoing_.reset();
     }
 
-    bool on(const Message& message, const AppendEntriesResponse& response) {
-        if (role_ != Role::leader) return false;
-        if (response.success && response.match_index > log_.last().index) return false;
+    void on(const Message& message, const AppendEntriesResponse& response) {
+        bool beyond = response.success && response.match_index > log_.last().index;
+        if (status_.role != Role::leader || beyond) return drop();
         Progress& peer = *find(message.from);
         peer.last_contact = now_;
         unsent_ = true;
-        if (response.success) {
-            peer.on_success(response.match_index, log_.first_index());
-        } else {
-            auto [index, term] = response.hint;
-            peer.on_reject(response.match_index, log_.last_not_after(index, term).index);
-        }
-        return true;
+        if (response.success) return peer.on_success(response.match_index, log_.first_index());
+        peer.on_reject(response.match_index, log_.last_not_after(response.hint).index,
+                       response.snapshot_offset);
     }
 
     /// Whether the commit index rose [Raft 5.3, 5.4.2].
     bool maybe_commit() {
-        Index reached = detail::quorum(progress_, &Progress::match_index, log_.last().index);
+        Index reached = detail::quorum(status_.progress, &Progress::match_index, log_.last().index);
         // Safety: replicas are counted only for entries of the leader's own term (figure 8).
-        if (reached <= commit_index_ || log_.term_at(reached) != current_term_) return false;
-        commit_index_ = reached;
+        if (reached <= status_.commit_index || log_.term_at(reached) != status_.term) return false;
+        status_.commit_index = reached;
         return true;
     }
 
     /// Safety: it counts itself only now that its disk has what it counts [PhD 10.2.1].
     void count_own() {
-        if (role_ == Role::follower) return;
-        Progress& own = *find(id_);
-        if (role_ == Role::leader) {
+        if (status_.role == Role::follower) return;
+        Progress& own = *find(status_.id);
+        if (status_.role == Role::leader) {
             own.match_index = stable_index_;
-            unsent_ = maybe_commit() && progress_.size() > 1;
+            unsent_ = maybe_commit() && status_.progress.size() > 1;
         } else {
             own.vote_granted = true;
             maybe_win();
@@ -1204,45 +1165,48 @@ class Replica {
 
     /// False when the sender cannot be the leader of this term.
     bool follow(ReplicaId leader) {
-        if (role_ == Role::leader || (leader_ && leader_ != leader)) return false;
-        if (role_ != Role::follower) become_follower(current_term_);
-        leader_ = leader;
+        if (status_.role == Role::leader || (status_.leader && status_.leader != leader))
+            return false;
+        if (status_.role != Role::follower) become_follower(status_.term);
+        status_.leader = leader;
         leader_contact_ = now_;
         reset_election_timer();
         return true;
     }
 
-    void acknowledge(ReplicaId leader, Index match) {
-        answer(leader, current_term_, AppendEntriesResponse{true, match, {}});
+    /// Tells the leader that the log here equals its own up to `match`, and will after a crash.
+    void acknowledge(Index match) {
+        answer(*status_.leader, status_.term, AppendEntriesResponse{true, match, {}});
     }
 
-    bool on(const Message& message, AppendEntries<T>& request) {
-        if (!follow(message.from)) return false;
+    /// Tells the leader that the log here does not hold `prev`, and what to try instead.
+    void refuse(LogPosition prev) {
+        std::uint64_t arrived = incoming_ ? detail::size_in_chunks(incoming_->data) : 0;
+        answer(*status_.leader, status_.term,
+               AppendEntriesResponse{false, prev.index, log_.last_not_after(prev), arrived});
+    }
+
+    void on(const Message& message, AppendEntries<T>& request) {
+        if (!follow(message.from)) return drop();
         LogPosition prev{request.prev_log_index, request.prev_log_term};
-        if (prev.index < commit_index_) {
-            // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
-            acknowledge(message.from, commit_index_);
-        } else if (!log_.holds(prev)) {
-            LogPosition hint = log_.last_not_after(prev.index, prev.term);
-            answer(message.from, current_term_, AppendEntriesResponse{false, prev.index, hint});
-        } else {
-            append_as_follower(prev.index, request.entries);
-            // Safety: only this much is known to equal the leader's log, however long this one is.
-            Index verified = prev.index + request.entries.size();
-            Index commit = detail::least(request.leader_commit, verified);
-            commit_index_ = detail::greatest(commit_index_, commit);
-            acknowledge(message.from, verified);
-        }
-        return true;
+        // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
+        if (prev.index < status_.commit_index) return acknowledge(status_.commit_index);
+        if (!log_.holds(prev)) return refuse(prev);
+        append_as_follower(prev.index, request.entries);
+        // Safety: only this much is known to equal the leader's log, however long this one is.
+        Index verified = prev.index + request.entries.size();
+        Index commit = detail::least(request.leader_commit, verified);
+        status_.commit_index = detail::greatest(status_.commit_index, commit);
+        acknowledge(verified);
     }
 
     void append_as_follower(Index index, std::vector<Entry<T>>& entries) {
         for (Entry<T>& entry : entries) {
-            ++index;
             // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
-            if (log_.term_at(index) == entry.term) continue;
+            if (log_.term_at(++index) == entry.term) continue;
             if (index <= log_.last().index) {
-                LITTLE_RAFT_ASSERT(index > commit_index_, "what is committed is never replaced");
+                LITTLE_RAFT_ASSERT(index > status_.commit_index,
+                                   "what is committed is never replaced");
                 log_.truncate_from(index);
                 stable_index_ = detail::least(stable_index_, index - 1);
             }
@@ -1265,15 +1229,15 @@ class Replica {
     }
 
     void apply_committed() {
-        while (last_applied_ < commit_index_) {
-            const Entry<T>& entry = log_[++last_applied_];
+        while (status_.last_applied < status_.commit_index) {
+            const Entry<T>& entry = log_[++status_.last_applied];
             // Safety: an entry that another log replaced may come back from a third. It never
             // commits only once a later term's entry has, since no log goes on from that with an
             // older term.
             while (!own_.empty() && own_.front().at.term < entry.term) {
                 settle_own(TransitionState::abandoned_conflict_with_leader);
             }
-            if (!own_.empty() && own_.front().at == LogPosition{last_applied_, entry.term}) {
+            if (!own_.empty() && own_.front().at == LogPosition{status_.last_applied, entry.term}) {
                 settle_own(TransitionState::committed);
             }
             if (auto* transition = std::get_if<T>(&entry.command)) {
@@ -1285,15 +1249,19 @@ class Replica {
 
     // ----- Snapshots -----------------------------------------------------------------------------
 
+    static LogPosition position_of(const Snapshot<D>& snapshot) {
+        return {snapshot.last_included_index, snapshot.last_included_term};
+    }
+
     void take_snapshot() {
         if constexpr (snapshotting) {
+            Index applied = status_.last_applied;
             std::uint64_t delta = options_.snapshot_delta;
-            if (delta == 0 || last_applied_ - snapshot_.index < delta) return;
-            snapshot_ = {last_applied_, *log_.term_at(last_applied_)};
-            static_cast<void>(machine_->create_snapshot(snapshot_.index, snapshot_.term));
-            ++counters_.snapshots_created;
-            if (last_applied_ - log_.base().index <= options_.snapshot_trailing) return;
-            Index end = last_applied_ - options_.snapshot_trailing;
+            if (delta == 0 || applied - status_.snapshot.index < delta) return;
+            status_.snapshot = {applied, *log_.term_at(applied)};
+            static_cast<void>(machine_->create_snapshot(applied, status_.snapshot.term));
+            if (applied - log_.base().index <= options_.snapshot_trailing) return;
+            Index end = applied - options_.snapshot_trailing;
             log_.compact({end, *log_.term_at(end)});
             compacted_ = true;
         }
@@ -1302,95 +1270,70 @@ class Replica {
     /// For a follower that lacks what the log no longer has [Raft 7].
     void send_chunk(Progress& peer) {
         if constexpr (snapshotting) {
+            bool begins = peer.state != Progress::snapshot;
             // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
-            bool begins = peer.state != Progress::State::snapshot;
-            bool is_late = outgoing_ && outgoing_->last_included_index < log_.base().index;
-            if (!outgoing_ || (begins && is_late)) outgoing_ = machine_->get_snapshot();
-            bool meets =
-                outgoing_ && (!begins || outgoing_->last_included_index >= log_.base().index);
-            require(meets, Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
-            if (!meets) return;
+            if (!outgoing_ || (begins && outgoing_->last_included_index < log_.base().index)) {
+                outgoing_ = machine_->get_snapshot();
+                require(outgoing_ && position_of(*outgoing_) == status_.snapshot,
+                        Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
+                if (status_.fault) return;
+            }
             const auto& [index, term, data] = *outgoing_;
-            LITTLE_RAFT_ASSERT(index <= last_applied_, "a snapshot is of what was applied");
             if (begins || peer.next_index != index + 1) {
-                peer.become(Progress::State::snapshot, index + 1);
-                ++counters_.snapshots_sent;
+                peer.become(Progress::snapshot, index + 1);
+                ++status_.counters.snapshots_sent;
             }
             peer.waiting = true;
-            peer.overdue = false;
-            auto [chunk, done] = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
-            send({id_, peer.id, current_term_,
+            peer.offset = detail::least(peer.offset, detail::size_in_chunks(data));
+            D chunk = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
+            bool done = peer.offset + detail::size_in_chunks(chunk) == detail::size_in_chunks(data);
+            send({status_.id, peer.id, status_.term,
                   InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done}});
         }
     }
 
-    bool on(const Message& message, const InstallSnapshotResponse& response) {
-        Progress& peer = *find(message.from);
-        bool expected = role_ == Role::leader && peer.state == Progress::State::snapshot &&
-                        peer.next_index == response.last_included.index + 1 &&
-                        response.offset <= detail::size_in_chunks(outgoing_->data);
-        // What says nothing new is a repetition; to answer it would double all the chunks to come.
-        if (!expected || response.offset == peer.offset) return false;
-        peer.last_contact = now_;
-        peer.offset = response.offset;
-        peer.waiting = false;
-        return unsent_ = true;
-    }
-
-    bool on(const Message& message, InstallSnapshot<D>& request) {
-        if (!follow(message.from)) return false;
+    void on(const Message& message, InstallSnapshot<D>& request) {
+        if (!follow(message.from)) return drop();
         LogPosition at = request.last_included;
-        if (at.index <= commit_index_ || log_.holds(at)) {
+        if (at.index <= status_.commit_index || log_.holds(at)) {
             // Safety: never back to an older state. What the log holds needs no snapshot.
             incoming_.reset();
-            commit_index_ = detail::greatest(commit_index_, at.index);
-            acknowledge(message.from, commit_index_);
-            return true;
+            status_.commit_index = detail::greatest(status_.commit_index, at.index);
+            return acknowledge(status_.commit_index);
         }
         // Safety: pieces of two snapshots are not joined, nor pieces from two leaders: see
         // become().
-        if (incoming_ && position_of(*incoming_) != at) incoming_.reset();
-        bool in_order = request.offset == incoming_size();
-        if (in_order && incoming_) {
-            detail::join(incoming_->data, request.data);
-        } else if (in_order) {
-            incoming_ = Snapshot<D>{at.index, at.term, std::move(request.data)};
-        }
-        if (in_order && request.done) {
-            install_snapshot(message.from);
-        } else {
-            answer(message.from, current_term_, InstallSnapshotResponse{at, incoming_size()});
-        }
-        return in_order;
+        if (!incoming_ || position_of(*incoming_) != at)
+            incoming_ = Snapshot<D>{at.index, at.term, D{}};
+        bool in_order = request.offset == detail::size_in_chunks(incoming_->data);
+        in_order ? detail::join(incoming_->data, request.data) : drop();
+        in_order&& request.done ? install_snapshot() : refuse(at);
     }
 
-    std::uint64_t incoming_size() const {
-        return incoming_ ? detail::size_in_chunks(incoming_->data) : 0;
-    }
-
-    /// [Raft Figure 13]. Safety: the log goes as a whole, since it neither holds the snapshot's
-    /// last entry nor, behind that place, anything that could commit.
-    void install_snapshot(ReplicaId leader) {
-        if constexpr (snapshotting) {
-            apply_committed();
-            snapshot_ = position_of(*incoming_);
-            while (!own_.empty() && own_.front().at <= snapshot_) {
-                bool covered = own_.front().at.index <= snapshot_.index;
-                settle_own(covered ? TransitionState::outcome_unknown
-                                   : TransitionState::abandoned_conflict_with_leader);
-            }
-            machine_->set_snapshot(std::as_const(*incoming_));
-            incoming_.reset();
-            ++counters_.snapshots_installed;
-            log_.compact(snapshot_);
-            compacted_ = true;
-            commit_index_ = last_applied_ = stable_index_ = snapshot_.index;
-            acknowledge(leader, snapshot_.index);
+    /// [Raft Figure 13]. The log holds neither the snapshot's last entry nor, behind that place,
+    /// anything that could commit.
+    void install_snapshot() {
+        apply_committed();
+        LogPosition at = position_of(*incoming_);
+        while (!own_.empty() && own_.front().at <= at) {
+            bool covered = own_.front().at.index <= at.index;
+            settle_own(covered ? TransitionState::outcome_unknown
+                               : TransitionState::abandoned_conflict_with_leader);
         }
+        restore(*std::exchange(incoming_, std::nullopt));
+        acknowledge(at.index);
     }
 
-    static LogPosition position_of(const Snapshot<D>& snapshot) {
-        return {snapshot.last_included_index, snapshot.last_included_term};
+    /// Makes the snapshot the state. Safety: a log that does not hold its last entry goes as a
+    /// whole, since what follows there may conflict.
+    void restore(const Snapshot<D>& snapshot) {
+        if constexpr (snapshotting) machine_->set_snapshot(snapshot);
+        status_.snapshot = position_of(snapshot);
+        status_.commit_index = status_.last_applied = status_.snapshot.index;
+        if (log_.holds(status_.snapshot)) return;
+        log_.compact(status_.snapshot);
+        compacted_ = true;
+        stable_index_ = status_.snapshot.index;
     }
 
     // ----- Durability ----------------------------------------------------------------------------
@@ -1398,18 +1341,17 @@ class Replica {
     /// Makes durable what this poll changed, with at most one sync. False: the replica must stop.
     bool persist() {
         if constexpr (durable) {
-            Index first = stable_index_ + 1;
-            bool grew = first <= log_.last().index;
-            if (vote_changed_) storage_->save_vote(current_term_, voted_for_);
+            bool grew = stable_index_ < log_.last().index;
+            if (vote_changed_) storage_->save_vote(status_.term, status_.voted_for);
             if (compacted_) storage_->compact(log_.base());
-            if (grew) storage_->append(first, log_.slice(first, ~std::uint64_t{0}).first);
+            if (grew) storage_->append(stable_index_ + 1, log_.slice(stable_index_ + 1).first);
             if (vote_changed_ || compacted_ || grew) {
                 require(storage_->sync(), Fault::sync_failed, "the storage failed to sync");
             }
         }
         vote_changed_ = compacted_ = false;
         stable_index_ = log_.last().index;
-        return !fault_;
+        return !status_.fault;
     }
 
     // ----- State ---------------------------------------------------------------------------------
@@ -1421,34 +1363,21 @@ class Replica {
     M* machine_;
     S* storage_;
     Options<M> options_;
-    Counters counters_;
 
-    ReplicaId id_;
-    Membership membership_;
-    std::uint64_t random_;
-    std::optional<Fault> fault_;
-
-    Time now_ = never;          // Of the latest poll.
-    Time leader_contact_ = {};  // follower: when leader_ was last heard
-    /// When to ask for votes; on a leader, when to stand down if no majority is heard until then.
-    Time election_deadline_ = {};
-    Time heartbeat_deadline_ = never;  // leader
-
-    Role role_ = Role::follower;
-    Term current_term_;
-    std::optional<ReplicaId> voted_for_;  // In current_term_.
-    std::optional<ReplicaId> leader_;     // Of current_term_.
-    std::optional<ReplicaId> registered_leader_;
-    std::vector<Progress> progress_;  // Of every member, itself too.
-
-    // log_.base() <= snapshot_ <= last_applied_ <= commit_index_ <= log_.last().index, and the
-    // Storage holds the log up to stable_index_.
+    // status_.snapshot.index <= last_applied <= commit_index <= log_.last().index, and the log's
+    // base is not after the snapshot. The Storage holds the log up to stable_index_.
+    Status status_;
     detail::Log<T> log_;
-    LogPosition snapshot_;
-    Index last_applied_;
-    Index commit_index_;
     Index stable_index_;
 
+    std::uint64_t random_ = 0;
+    Time now_ = (Time::min)();  // Of the latest poll.
+    Time leader_contact_ = {};  // follower: when the leader was last heard
+    /// When to ask for votes; on a leader, when to stand down if no majority is heard until then.
+    Time election_deadline_ = never;
+    Time heartbeat_deadline_ = never;  // leader
+
+    std::optional<ReplicaId> registered_leader_;
     std::deque<Own> own_;                  // Transitions taken here and not settled, oldest first.
     std::uint64_t own_bytes_ = 0;          // Of those.
     std::optional<Snapshot<D>> incoming_;  // follower: a snapshot that arrives in chunks

@@ -68,7 +68,7 @@ Observed observe(Node& node) {
             node.disk.written.voted_for,
             s.leader,
             terms_of(node.disk.written.entries),
-            {s.first_log_index, s.last_log_index, s.commit_index, s.last_applied, s.snapshot_index},
+            {s.first_log_index, s.last_log_index, s.commit_index, s.last_applied, s.snapshot.index},
             node.machine.applied,
             node.disk.calls.size()};
 }
@@ -86,7 +86,6 @@ std::vector<decltype(Message::body)> bodies() {
         AppendEntries{Index{3}, Term{2}, Index{3}, {}},
         lr::AppendEntriesResponse{true, Index{3}, {}},
         InstallSnapshot{{Index{9}, Term{3}}, 0, "", true},
-        lr::InstallSnapshotResponse{{Index{9}, Term{3}}, 0},
     };
 }
 
@@ -245,7 +244,8 @@ TEST_CASE("a machine without snapshots never takes a part of one") {
     CHECK(replica.status().last_log_index == Index{});
     CHECK(wire.sent.empty());
     // The answer to a chunk is only out of place here.
-    wire.inbox.push_back({{2}, {1}, {1}, lr::InstallSnapshotResponse{{Index{max64}, {}}, max64}});
+    wire.inbox.push_back(
+        {{2}, {1}, {1}, lr::AppendEntriesResponse{false, Index{max64}, {}, max64}});
     replica.poll(lr::Time{});
     CHECK(replica.status().counters.dropped == 1);
 }
@@ -274,7 +274,7 @@ TEST_CASE("a message of an older term changes nothing") {
             table.push_back({"refusal", node->from(2, term, lr::AppendEntriesResponse{})});
             auto chunk = InstallSnapshot{{Index{9}, Term{term}}, 0, "12345678", true};
             table.push_back({"snapshot", node->from(2, term, chunk)});
-            auto answer = lr::InstallSnapshotResponse{{Index{9}, Term{term}}, 4};
+            auto answer = lr::AppendEntriesResponse{false, Index{9}, {}, 4};
             table.push_back({"chunk's answer", node->from(2, term, answer)});
         }
         check_dropped(*node, table);
@@ -293,12 +293,6 @@ TEST_CASE("an answer to what was not asked is dropped") {
             {"pre-vote of this term", node->from(2, now, lr::RequestVoteResponse{true, true})},
             {"pre-vote far ahead", node->from(3, now + 2, lr::RequestVoteResponse{true, true})},
             {"pre-vote at the end", node->from(3, absurd - 1, lr::RequestVoteResponse{true, true})},
-            {"answer to no chunk",
-             node->from(2, now, lr::InstallSnapshotResponse{{Index{2}, Term{1}}, 8})},
-            {"answer to no chunk, at the end of the log",
-             node->from(2, now, lr::InstallSnapshotResponse{{Index{3}, Term{2}}, 8})},
-            {"answer to no chunk, end of numbers",
-             node->from(2, now, lr::InstallSnapshotResponse{{Index{max64}, Term{max64}}, max64})},
         };
         if (role != Role::candidate) {
             table.push_back({"vote", node->from(2, now, lr::RequestVoteResponse{false, true})});
@@ -502,8 +496,9 @@ TEST_CASE("chunks that do not follow each other are dropped, and answered with w
     };
     auto offsets = [&] {
         std::vector<std::uint64_t> result;
-        for (const auto& answer : node->sent_of<lr::InstallSnapshotResponse>()) {
-            result.push_back(answer.offset);
+        for (const auto& answer : node->sent_of<lr::AppendEntriesResponse>()) {
+            CHECK_FALSE(answer.success);
+            result.push_back(answer.snapshot_offset);
         }
         return result;
     };
@@ -556,35 +551,33 @@ TEST_CASE("a snapshot of what is committed already is not taken") {
     CHECK(node->machine.set_snapshot_calls == 0);
 }
 
-TEST_CASE("an absurd answer to a chunk is dropped") {
+TEST_CASE("an absurd answer to a chunk makes the leader read nothing beyond the snapshot") {
     Node node(1, {2, 3});
     node.options.snapshot_chunk_bytes = 8;
     node.machine.saved = {Index{4}, Term{1}, std::string(32, 'x')};
     node.disk.written = {Term{1}, std::nullopt, {Index{4}, Term{1}}, {}};
     node.disk.durable = node.disk.written;
     node.elect();
-    node.poll({node.from(2, 2, lr::AppendEntriesResponse{false, Index{4}, {}})});
-    auto chunks = node.sent_of<InstallSnapshot>();
-    REQUIRE(chunks.size() == 1);
-    auto answer = [&](std::uint64_t index, std::uint64_t offset) {
-        return node.from(2, 2, lr::InstallSnapshotResponse{{{index}, Term{1}}, offset});
+    auto answer = [&](std::uint64_t offset) {
+        return node.from(2, 2, lr::AppendEntriesResponse{false, Index{4}, {}, offset});
     };
-    check_dropped(node, {
-                            {"past the end", answer(4, 33)},
-                            {"end of numbers", answer(4, max64)},
-                            {"of an older snapshot", answer(3, 8)},
-                            {"of a newer one", answer(5, 8)},
-                            {"of none", answer(0, 8)},
-                            {"of one at the end of numbers", answer(max64, 8)},
-                            {"nothing new", answer(4, 0)},
-                        });
+    node.poll({answer(0)});
+    REQUIRE(node.sent_of<InstallSnapshot>().size() == 1);
+    node.poll({answer(0)});  // Nothing new.
     CHECK(node.sent().empty());
-    node.poll({answer(4, 32)});  // Only the empty rest is missing; that is strange, but in bounds.
-    chunks = node.sent_of<InstallSnapshot>();
-    REQUIRE(chunks.size() == 1);
-    CHECK(chunks[0].offset == 32);
-    CHECK(chunks[0].data.empty());
-    CHECK(chunks[0].done);
+    for (std::uint64_t offset : std::vector<std::uint64_t>{32, 33, max64 - 1, max64}) {
+        node.poll({answer(offset)});
+        auto chunks = node.sent_of<InstallSnapshot>();
+        REQUIRE(chunks.size() == 1);
+        CHECK(chunks[0].offset == 32);
+        CHECK(chunks[0].data.empty());
+        CHECK(chunks[0].done);
+        node.poll({answer(8)});  // What the follower says to that.
+        chunks = node.sent_of<InstallSnapshot>();
+        REQUIRE(chunks.size() == 1);
+        CHECK(chunks[0].offset == 8);
+        CHECK(chunks[0].data.size() == 8);
+    }
 }
 
 // ----- Any message in any role -------------------------------------------------------------------
@@ -649,12 +642,11 @@ struct Fuzz {
                 return append;
             }
             case 3:
-                return lr::AppendEntriesResponse{random.one_in(2), position().index, position()};
-            case 4:
+                return lr::AppendEntriesResponse{random.one_in(2), position().index, position(),
+                                                 random.near(8)};
+            default:
                 return InstallSnapshot{position(), random.one_in(2) ? 0 : random.near(8), bytes(),
                                        random.one_in(2)};
-            default:
-                return lr::InstallSnapshotResponse{position(), random.near(8)};
         }
     }
 
@@ -671,8 +663,8 @@ struct Fuzz {
         CHECK(after.term >= status.term);
         CHECK(after.commit_index >= status.commit_index);
         CHECK(after.last_applied >= status.last_applied);
-        CHECK(after.first_log_index <= after.snapshot_index + 1);
-        CHECK(after.snapshot_index <= after.last_applied);
+        CHECK(after.first_log_index <= after.snapshot.index + 1);
+        CHECK(after.snapshot.index <= after.last_applied);
         CHECK(after.last_applied == after.commit_index);
         CHECK(after.commit_index <= after.last_log_index);
         CHECK((after.role == Role::leader) == (after.leader == ReplicaId{1}));
@@ -720,7 +712,7 @@ TEST_CASE("no sequence of messages breaks a replica, or what it wrote") {
             }
             lr::Counters counters = fuzz.status.counters;
             handled[static_cast<std::size_t>(role)] += counters.received[2] + counters.received[3];
-            installed += counters.snapshots_installed;
+            installed += node->machine.set_snapshot_calls;
             malformed += counters.malformed;
             node->restart();
             CHECK_FALSE(node->status().fault);

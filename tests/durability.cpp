@@ -88,8 +88,8 @@ struct TracedWire : Wire {
     Trace* trace = nullptr;
 
     void send_message(ReplicaId to, Message message) {
-        static constexpr const char* kinds[] = {"vote request", "vote",  "entries",
-                                                "answer",       "chunk", "chunk's answer"};
+        static constexpr const char* kinds[] = {"vote request", "vote", "entries", "answer",
+                                                "chunk"};
         trace->note(std::string(kinds[message.body.index()]) + " to " + std::to_string(to.value),
                     message);
         Wire::send_message(to, std::move(message));
@@ -255,7 +255,7 @@ TEST_CASE("a chunk is answered without a write") {
     TracedNode node;
     node.poll({node.from(2, 1, append(0, 0, 0, {1, 1}))});
     InstallSnapshot chunk{{Index{9}, Term{1}}, 0, std::string(8, '\1'), false};
-    CHECK(node.poll({node.from(2, 1, chunk)}) == Strings{"chunk's answer to 2"});
+    CHECK(node.poll({node.from(2, 1, chunk)}) == Strings{"answer to 2"});
 }
 
 TEST_CASE("a snapshot of one's own is saved before the log goes") {
@@ -514,9 +514,9 @@ void check_restart(const Event& disk, const Event& snapshot, const Promises& pro
     lr::Status found = node->status();
     REQUIRE_FALSE(found.fault);
     CHECK(found.term >= promises.term);
-    CHECK(found.commit_index == found.snapshot_index);
+    CHECK(found.commit_index == found.snapshot.index);
     CHECK(node->machine.set_snapshot_calls == (snapshot.saved ? 1 : 0));
-    if (snapshot.saved) CHECK(found.snapshot_index == snapshot.saved->last_included_index);
+    if (snapshot.saved) CHECK(found.snapshot.index == snapshot.saved->last_included_index);
 
     for (const auto& vote : promises.votes) {
         const auto term = vote.first;  // clang 14 captures no structured binding.
@@ -543,7 +543,7 @@ void check_restart(const Event& disk, const Event& snapshot, const Promises& pro
     }
     // It can go on: write, and be found again.
     node = restart();
-    node->poll({node->from(2, found.term.value + 1, append(found.snapshot_index.value, 0, 0, {}))});
+    node->poll({node->from(2, found.term.value + 1, append(found.snapshot.index.value, 0, 0, {}))});
     node->poll();
     TracedNode again({{2}, {3}}, small_options, node->disk.durable, node->machine.saved);
     CHECK_FALSE(again.status().fault);
@@ -723,7 +723,7 @@ TEST_CASE("a snapshot and a log that meet are taken up") {
         REQUIRE_FALSE(status.fault);
         CHECK(status.first_log_index == Index{row.first});
         CHECK(status.last_log_index == Index{row.last});
-        CHECK(status.snapshot_index == Index{row.snapshot});
+        CHECK(status.snapshot.index == Index{row.snapshot});
         CHECK(status.commit_index == Index{row.snapshot});
         CHECK(status.last_applied == Index{row.snapshot});
         CHECK(node->machine.set_snapshot_calls == (row.found.saved ? 1 : 0));
@@ -781,7 +781,7 @@ TEST_CASE("a replica without a Storage does its work from memory") {
     wire.inbox = {{{2}, {1}, {1}, lr::AppendEntriesResponse{true, Index{3}, {}}}};
     replica.poll(now);
     CHECK(machine.applied == std::vector<std::uint64_t>{1, 2});
-    CHECK(replica.status().snapshot_index == Index{3});
+    CHECK(replica.status().snapshot.index == Index{3});
     CHECK(replica.status().first_log_index == Index{4});
     CHECK_FALSE(replica.status().fault);
 

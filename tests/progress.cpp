@@ -16,7 +16,7 @@ using State = lr::Progress::State;
 using Windows = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
 
 Progress progress(State state, std::uint64_t match, std::uint64_t next) {
-    Progress result(ReplicaId{2}, Index{next}, lr::Time{});
+    Progress result{.id = ReplicaId{2}, .next_index = Index{next}};
     result.become(state, Index{next});
     result.match_index = Index{match};
     return result;
@@ -51,7 +51,7 @@ void check(const Progress& peer, State state, std::uint64_t match, std::uint64_t
 }  // namespace
 
 TEST_CASE("it begins by probing, with nothing known") {
-    Progress peer(ReplicaId{2}, Index{8}, lr::Time{} + 3s);
+    Progress peer{.id = ReplicaId{2}, .next_index = Index{8}, .last_contact = lr::Time{} + 3s};
     check(peer, State::probe, 0, 8);
     CHECK_FALSE(peer.waiting);
     CHECK_FALSE(peer.overdue);
@@ -196,7 +196,7 @@ TEST_CASE("a refusal while streaming goes back to probing behind the match") {
             CAPTURE(rejected);
             CAPTURE(hint);
             Progress peer = streaming(4, {{6, 10}, {9, 40}});
-            peer.on_reject(Index{rejected}, Index{hint});
+            peer.on_reject(Index{rejected}, Index{hint}, 0);
             check(peer, State::probe, 4, 5);
             CHECK_FALSE(peer.waiting);
         }
@@ -207,12 +207,12 @@ TEST_CASE("a refusal of what is known to match is out of date") {
     for (std::uint64_t rejected : {0U, 3U, 4U}) {
         CAPTURE(rejected);
         Progress streamed = streaming(4, {{6, 10}, {9, 40}});
-        streamed.on_reject(Index{rejected}, Index{0});
+        streamed.on_reject(Index{rejected}, Index{0}, 0);
         check(streamed, State::replicate, 4, 10);
         CHECK(window_of(streamed) == Windows{{6, 10}, {9, 40}});
         Progress probing = progress(State::probe, 4, 5);
         probing.on_sent(Index{5}, 10);
-        probing.on_reject(Index{rejected}, Index{0});
+        probing.on_reject(Index{rejected}, Index{0}, 0);
         check(probing, State::probe, 4, 5);
         CHECK(probing.waiting);
     }
@@ -242,25 +242,26 @@ TEST_CASE("a refused probe moves to the hint, down by one at least and never bel
         CAPTURE(row.hint);
         Progress peer = progress(State::probe, row.match, row.next);
         peer.on_sent(Index{row.next}, 10);
-        peer.on_reject(Index{row.rejected}, Index{row.hint});
+        peer.on_reject(Index{row.rejected}, Index{row.hint}, 0);
         check(peer, State::probe, row.match, row.new_next);
         CHECK(peer.waiting == !row.answers_it);
     }
 }
 
-TEST_CASE("a refusal during a transfer has a chunk sent again only if it is overdue") {
-    for (bool waiting : {false, true}) {
+TEST_CASE("a refusal during a transfer calls for a chunk if it says something new or is overdue") {
+    for (std::uint64_t offset : {0U, 8U, 16U, 24U}) {
         for (bool overdue : {false, true}) {
-            CAPTURE(waiting);
+            CAPTURE(offset);
             CAPTURE(overdue);
             Progress peer = progress(State::snapshot, 2, 21);
-            peer.waiting = waiting;
+            peer.waiting = true;
             peer.overdue = overdue;
             peer.offset = 16;
-            peer.on_reject(Index{20}, Index{0});
+            peer.on_reject(Index{20}, Index{0}, offset);
             check(peer, State::snapshot, 2, 21);
-            CHECK(peer.waiting == (waiting && !overdue));
-            CHECK(peer.offset == 16);
+            CHECK(peer.waiting == (offset == 16 && !overdue));
+            CHECK_FALSE(peer.overdue);
+            CHECK(peer.offset == offset);
         }
     }
 }

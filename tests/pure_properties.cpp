@@ -118,7 +118,7 @@ void compare(const SizedLog& log, const NaiveLog& naive) {
         for (std::uint64_t t = 0; t < 4; ++t) {
             std::uint64_t near = naive.base.term.value + t;
             RC_ASSERT(log.holds({Index{i}, Term{near}}) == (term == near));
-            RC_ASSERT(log.last_not_after(Index{i}, Term{near}) == naive.last_not_after(i, near));
+            RC_ASSERT(log.last_not_after({Index{i}, Term{near}}) == naive.last_not_after(i, near));
         }
     }
 }
@@ -218,8 +218,8 @@ TEST_CASE("two logs find where they meet in one round a term that only one of th
         Index asked = leader.last().index;
         std::uint64_t rounds = 0;
         while (!follower.holds({asked, *leader.term_at(asked)})) {
-            LogPosition hint = follower.last_not_after(asked, *leader.term_at(asked));
-            Index known = leader.last_not_after(hint.index, hint.term).index;
+            LogPosition hint = follower.last_not_after({asked, *leader.term_at(asked)});
+            Index known = leader.last_not_after(hint).index;
             RC_ASSERT(known < asked);  // Progress in every round.
             seen.skipped += asked - known > 1 ? 1 : 0;
             asked = known;
@@ -316,7 +316,7 @@ constexpr std::uint64_t bytes_max = 300;
 /// A leader's view of one follower, with the follower's true state beside it, driven as Replica
 /// drives it. Lengths stand for logs: the follower's is the leader's up to `has`.
 struct Stream {
-    Progress peer{ReplicaId{2}, Index{1}, lr::Time{}};
+    Progress peer{.id = ReplicaId{2}, .next_index = Index{1}};
     std::uint64_t last = 0;      // The leader's log ends here
     std::uint64_t first = 1;     // and begins here;
     std::uint64_t snapshot = 0;  // its snapshot is of this.
@@ -410,7 +410,7 @@ struct Stream {
             peer.on_success(Index{what.match}, Index{first});
             ++seen.successes;
         } else {
-            peer.on_reject(Index{what.match}, Index{what.hint});
+            peer.on_reject(Index{what.match}, Index{what.hint}, 0);
             ++seen.refusals;
         }
         RC_ASSERT(peer.match_index >= match);
@@ -512,7 +512,7 @@ TEST_CASE("Progress keeps its books under answers that no follower would give") 
                 stream.peer.on_success(Index{op.a % 31}, Index{stream.first});
             } else if (op.kind % 3 == 1) {
                 std::uint64_t rejected = op.a % 5 == 0 ? ~std::uint64_t{0} - op.b % 3 : op.a % 40;
-                stream.peer.on_reject(Index{rejected}, Index{op.b % 31});
+                stream.peer.on_reject(Index{rejected}, Index{op.b % 31}, 0);
                 ++refusals;
             } else {
                 stream.send_one(1 + op.a % 6);

@@ -101,7 +101,7 @@ TEST_CASE("a vote is won by more than half") {
             CAPTURE(grants);
             std::vector<lr::Progress> members;
             for (std::size_t i = 0; i < voters; ++i) {
-                members.emplace_back(ReplicaId{i}, Index{1}, lr::Time{});
+                members.push_back({.id = ReplicaId{i}});
                 // The grants at the end, so that the first voters do not decide.
                 members.back().vote_granted = i + grants >= voters;
             }
@@ -115,7 +115,7 @@ TEST_CASE("it works for indexes and for times") {
     std::vector<lr::Progress> members;
     const std::uint64_t matches[] = {4, 9, 2};
     for (std::uint64_t match : matches) {
-        members.emplace_back(ReplicaId{match}, Index{match + 1}, lr::Time{} + match * 1s);
+        members.push_back({.id = ReplicaId{match}, .last_contact = lr::Time{} + match * 1s});
         members.back().match_index = Index{match};
     }
     CHECK(quorum(members, &lr::Progress::match_index, Index{99}) == Index{4});

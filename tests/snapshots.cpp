@@ -68,10 +68,12 @@ struct Leader : Node {
 
     /// Replica 2's answer to whatever entries or heartbeat it was sent last.
     Message refusal() {
-        return from(2, 2, lr::AppendEntriesResponse{false, progress().next_index - 1, {}});
+        return from(
+            2, 2,
+            lr::AppendEntriesResponse{false, progress().next_index - 1, {}, progress().offset});
     }
-    Message got(std::uint64_t offset, LogPosition at = {Index{4}, Term{1}}) const {
-        return from(2, 2, lr::InstallSnapshotResponse{at, offset});
+    Message got(std::uint64_t offset) const {
+        return from(2, 2, lr::AppendEntriesResponse{false, Index{4}, {}, offset});
     }
     Message has(std::uint64_t index) const {
         return from(2, 2, lr::AppendEntriesResponse{true, Index{index}, {}});
@@ -167,20 +169,20 @@ TEST_CASE("a snapshot is taken when snapshot_delta entries were applied since th
         CHECK(node.status().last_applied == Index{index});
         if (!node.machine.saved) continue;
         const auto& saved = *node.machine.saved;
-        CHECK(node.status().snapshot_index == saved.last_included_index);
+        CHECK(node.status().snapshot.index == saved.last_included_index);
         CHECK(saved.data == data_of(saved.last_included_index.value));
         LogPosition at{saved.last_included_index, saved.last_included_term};
         if (snapshots.empty() || snapshots.back() != at) snapshots.push_back(at);
     }
     CHECK(snapshots == std::vector<LogPosition>{{Index{5}, Term{2}}, {Index{10}, Term{3}}});
-    CHECK(node.status().counters.snapshots_created == 2);
+    CHECK(node.machine.create_snapshot_calls == 2);
 }
 
 TEST_CASE("a snapshot covers all that its poll applied") {
     Node node(1, {2, 3}, {.snapshot_delta = 5, .snapshot_trailing = 0});
     node.poll({node.from(2, 1, append(0, 0, 12, std::vector<std::uint64_t>(12, 1)))});
-    CHECK(node.status().snapshot_index == Index{12});
-    CHECK(node.status().counters.snapshots_created == 1);
+    CHECK(node.status().snapshot.index == Index{12});
+    CHECK(node.machine.create_snapshot_calls == 1);
     CHECK(node.status().first_log_index == Index{13});
     CHECK(node.status().last_log_index == Index{12});
 }
@@ -189,7 +191,7 @@ TEST_CASE("with a snapshot_delta of 0 none is taken") {
     Node node(1, {2, 3}, {.snapshot_delta = 0, .snapshot_trailing = 0});
     node.poll({node.from(2, 1, append(0, 0, 50, std::vector<std::uint64_t>(50, 1)))});
     CHECK(node.status().last_applied == Index{50});
-    CHECK(node.status().counters.snapshots_created == 0);
+    CHECK(node.machine.create_snapshot_calls == 0);
     CHECK(node.status().first_log_index == Index{1});
 }
 
@@ -471,15 +473,15 @@ TEST_CASE("two followers are sent the same snapshot, each at its own pace") {
     lr::AppendEntriesResponse no{false, Index{4}, {}};
     other.poll({other.from(2, 2, no), other.from(3, 2, no)});
     CHECK(offsets_of(other.sent_of<InstallSnapshot>()) == std::vector<std::uint64_t>{0, 0});
-    lr::InstallSnapshotResponse got{{Index{4}, Term{1}}, 8};
+    lr::AppendEntriesResponse got{false, Index{4}, {}, 8};
     other.poll({other.from(2, 2, got)});
     CHECK(offsets_of(other.sent_of<InstallSnapshot>()) == std::vector<std::uint64_t>{8});
-    got.offset = 16;
+    got.snapshot_offset = 16;
     other.poll({other.from(2, 2, got)});
     CHECK(offsets_of(other.sent_of<InstallSnapshot>()) == std::vector<std::uint64_t>{16});
     other.poll({other.from(2, 2, lr::AppendEntriesResponse{true, Index{4}, {}})});
     other.sent();
-    got.offset = 8;
+    got.snapshot_offset = 8;
     other.poll({other.from(3, 2, got)});
     CHECK(offsets_of(other.sent_of<InstallSnapshot>()) == std::vector<std::uint64_t>{8});
     CHECK(other.status().counters.snapshots_sent == 2);
@@ -516,17 +518,16 @@ TEST_CASE("a snapshot replaces log and state, and the log goes on behind it") {
     node.poll(chunks_of(node, 2, 1, at_3, data_of(3)));
     auto answers = node.sent();
     REQUIRE(answers.size() == 3);
-    CHECK(std::get<lr::InstallSnapshotResponse>(answers[0].body).offset == 8);
-    CHECK(std::get<lr::InstallSnapshotResponse>(answers[1].body).offset == 16);
+    CHECK(std::get<lr::AppendEntriesResponse>(answers[0].body).snapshot_offset == 8);
+    CHECK(std::get<lr::AppendEntriesResponse>(answers[1].body).snapshot_offset == 16);
     CHECK(std::get<lr::AppendEntriesResponse>(answers[2].body).match_index == Index{3});
     CHECK(std::get<lr::AppendEntriesResponse>(answers[2].body).success);
     lr::Status status = node.status();
     CHECK(status.commit_index == Index{3});
     CHECK(status.last_applied == Index{3});
-    CHECK(status.snapshot_index == Index{3});
+    CHECK(status.snapshot.index == Index{3});
     CHECK(status.first_log_index == Index{4});
     CHECK(status.last_log_index == Index{3});
-    CHECK(status.counters.snapshots_installed == 1);
     CHECK(node.machine.applied == ids(1, 3));
     CHECK(node.machine.set_snapshot_calls == 1);
     node.poll({node.from(2, 1, append(3, 1, 5, {1, 1}))});
@@ -595,9 +596,9 @@ TEST_CASE("chunks of two leaders are not joined") {
     }
     SUBCASE("the new leader's chunks come in disorder") {
         node.poll({node.from(3, 2, chunk(at_6, 24, new_data.substr(24), true))});
-        auto answers = node.sent_of<lr::InstallSnapshotResponse>();
+        auto answers = node.sent_of<lr::AppendEntriesResponse>();
         REQUIRE(answers.size() == 1);
-        CHECK(answers[0].offset == 0);
+        CHECK(answers[0].snapshot_offset == 0);
         CHECK(node.machine.set_snapshot_calls == 0);
         node.poll(chunks_of(node, 3, 2, at_6, new_data));
     }
@@ -621,7 +622,7 @@ TEST_CASE("a newer snapshot takes the place of one that is half there") {
     node.poll(chunks_of(node, 2, 1, at_6, data_of(6)));
     CHECK(node.machine.set_snapshot_calls == 1);
     CHECK(node.machine.saved->data == data_of(6));
-    CHECK(node.status().snapshot_index == Index{6});
+    CHECK(node.status().snapshot.index == Index{6});
     // The rest of the old one is of no use any more.
     node.sent();
     node.poll({node.from(2, 1, chunk(at_3, 8, "12345678", true))});
@@ -639,7 +640,7 @@ TEST_CASE("a candidate that hears of a leader by a chunk follows it") {
     node.poll({node.from(2, 3, chunk(at_3, 0, data_of(3), true))});
     CHECK(node.status().role == Role::follower);
     CHECK(node.status().leader == ReplicaId{2});
-    CHECK(node.status().snapshot_index == Index{3});
+    CHECK(node.status().snapshot.index == Index{3});
 }
 
 TEST_CASE("a chunk counts as word from the leader") {
@@ -763,7 +764,7 @@ TEST_CASE("a follower that restarts half way gets the whole snapshot") {
     pair.follower.restart();
     CHECK(pair.follower.machine.set_snapshot_calls == 1);
     CHECK_FALSE(pair.follower.status().fault);
-    CHECK(pair.follower.machine.applied.size() == pair.follower.status().snapshot_index.value - 1);
+    CHECK(pair.follower.machine.applied.size() == pair.follower.status().snapshot.index.value - 1);
 }
 
 TEST_CASE("a transfer goes on though the leader takes a newer snapshot meanwhile") {
@@ -771,7 +772,7 @@ TEST_CASE("a transfer goes on though the leader takes a newer snapshot meanwhile
     pair.commit(ids(1, 29));
     pair.heartbeat();
     for (int i = 0; i < 10; ++i) pair.round();
-    std::uint64_t first = pair.leader.status().snapshot_index.value;
+    std::uint64_t first = pair.leader.status().snapshot.index.value;
     std::uint64_t offset = pair.leader.status().progress.at(1).offset;
     REQUIRE(offset > 32);
     std::vector<Message> in_flight = pair.take(pair.leader, pair.follower);
@@ -783,7 +784,7 @@ TEST_CASE("a transfer goes on though the leader takes a newer snapshot meanwhile
         pair.round();
     }
     // It has the old one, and now needs the newer one.
-    CHECK(pair.follower.status().snapshot_index.value == first);
+    CHECK(pair.follower.status().snapshot.index.value == first);
     pair.settle();
     CHECK(pair.leader.status().counters.snapshots_sent == 2);
 }

@@ -38,6 +38,7 @@ struct Machine {
     std::vector<std::pair<std::uint64_t, lr::TransitionState>> states;
     std::optional<lr::Snapshot<std::string>> saved;  // Survives a restart of the node.
     std::uint64_t set_snapshot_calls = 0;
+    std::uint64_t create_snapshot_calls = 0;
 
     void register_transition_state(std::uint64_t id, lr::TransitionState state) {
         states.emplace_back(id, state);
@@ -47,6 +48,7 @@ struct Machine {
 
     std::optional<lr::Snapshot<std::string>> get_snapshot() { return saved; }
     std::string create_snapshot(Index last_included_index, Term last_included_term) {
+        ++create_snapshot_calls;
         saved = {last_included_index, last_included_term, serialize()};
         return saved->data;
     }

@@ -563,7 +563,7 @@ class Simulator {
         check_commit(i, status);
         check_election(i, status);
         check_log_matching(i);
-        require(status.snapshot_index <= status.last_applied, "snapshots are of what was applied",
+        require(status.snapshot.index <= status.last_applied, "snapshots are of what was applied",
                 i);
         require(status.last_applied == status.commit_index, "what is committed is applied", i);
         require(status.commit_index <= status.last_log_index, "what is committed is in the log", i);
