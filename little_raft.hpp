@@ -864,7 +864,8 @@ class Replica {
 
     /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
     void answer(ReplicaId to, Term term, Body body) {
-        answers_.push_back(Message{status_.id, to, term, std::move(body)});
+        answers_.push_back({status_.id, to, term, {}});
+        answers_.back().body = std::move(body);
     }
 
     void receive(Message& message) {
