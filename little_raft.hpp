@@ -11,25 +11,32 @@
 //         int value = 0;
 //     };
 //
-//     little_raft::Replica replica{id, peer_ids, network, counter};   // network: see Cluster,
-//     below auto deadline = replica.poll(now);                              // or
-//     replica.start(notifier)
+//     little_raft::Replica replica{id, peer_ids, network, counter};  // network: a Cluster
+//     replica.start(notifier);                // blocks until network.halt(), or drive it yourself:
+//     auto deadline = replica.poll(now);
 //
-// Contents: 1 configuration, 2 vocabulary, 3 messages, 4 concepts (what you write), 5 options and
-// status, 6 log, 7 quorum, 8 progress, 9 status and Notifier, 10 Replica: public face; start and
-// stop; messages and terms; roles and elections; replication as leader; replication as follower;
-// commit and apply; snapshots; durability.
+// Contents: 1 configuration, 2 vocabulary, 3 messages, 4 concepts (what you write), 5 options,
+// 6 log, 7 quorum, 8 progress, 9 status and Notifier, 10 Replica: public face; start and stop;
+// messages and terms; roles and elections; replication as leader; replication as follower; commit
+// and apply; snapshots; durability; state.
 //
 // How to read it: sections 2 and 3 are Figure 2 of the paper. Sections 6 to 8 know nothing of
-// Replica and can be read alone. Then read Replica::poll, which names every step in its order.
+// Replica and can be read alone. Then read Replica::poll, which names every step in its order, and
+// follow one message through receive() and on().
 //
 // References: [Raft] D. Ongaro, J. Ousterhout, "In Search of an Understandable Consensus Algorithm
 // (Extended Version)", 2014. [PhD] D. Ongaro, "Consensus: Bridging Theory and Practice", 2014.
 // Wherever the code departs from them, the comment begins with "Deviates:". "Safety:" marks what
 // would break correctness, "Liveness:" what would only slow or stop progress.
 //
+// What it does beyond the paper: PreVote, CheckQuorum and leader stickiness, so that a replica that
+// cannot win disturbs nobody and a leader that cannot commit makes way; replication that does not
+// wait for answers, in a window; hints that skip a whole term of conflicting entries; the leader's
+// disk beside its followers', not before them; snapshots that go on after a loss.
+//
 // The core has no clock, thread, I/O, random device or global: the same calls with the same
-// arguments give the same results on every compiler and standard library.
+// arguments give the same results on every compiler and standard library. It neither throws nor
+// catches, and it needs no run-time type information.
 //
 // SPDX-License-Identifier: MIT
 #ifndef LITTLE_RAFT_HPP
@@ -79,7 +86,8 @@ namespace detail {
     std::abort();
 }
 
-/// Stands for the snapshot data of a machine that takes no snapshots.
+/// Stands for the snapshot data of a machine that takes no snapshots. InstallSnapshot then has an
+/// empty payload, and whoever sends one is told by the counter of malformed messages.
 struct NoSnapshot {};
 
 template <class M>
@@ -95,7 +103,8 @@ constexpr auto greatest(auto a, auto b) { return a < b ? b : a; }
 }  // namespace detail
 
 // ===== 2 Vocabulary ==============================================================================
-// ReplicaId, Term and Index are types of their own: none converts to another or to an integer.
+// ReplicaId, Term and Index are types of their own: none converts to another or to an integer. To
+// take a term for an index is the classic slip in this field, and here it does not compile.
 
 /// Names one replica of a cluster for as long as its memory lasts; you choose the values. A replica
 /// that lost its disk, or that ran without a Storage and was restarted, needs a new one.
@@ -104,13 +113,15 @@ struct ReplicaId {
     friend constexpr auto operator<=>(const ReplicaId&, const ReplicaId&) = default;
 };
 
-/// A term, Raft's logical clock [Raft 5.1]. 0 comes before every election.
+/// A term, Raft's logical clock: each begins with an election and has at most one leader
+/// [Raft 5.1]. 0 comes before every election; terms of 2^62 and above are taken for garbage.
 struct Term {
     std::uint64_t value = 0;
     friend constexpr auto operator<=>(const Term&, const Term&) = default;
 };
 
-/// A position in the log. The first entry has index 1; 0 is the place before it.
+/// A position in the log. The first entry has index 1; 0 is the place before it. Indexes never
+/// begin anew: a log that was cut by a snapshot goes on counting.
 struct Index {
     std::uint64_t value = 0;
     friend constexpr auto operator<=>(const Index&, const Index&) = default;
@@ -121,7 +132,8 @@ struct Index {
 };
 
 /// A place in the log together with the term of the entry there. Two logs that hold the same
-/// position are equal up to it: the Log Matching Property [Raft 5.3].
+/// position are equal up to it: the Log Matching Property [Raft 5.3]. So a position names a whole
+/// history, and that is what replicas compare.
 struct LogPosition {
     Index index;
     Term term;
@@ -132,8 +144,7 @@ struct LogPosition {
     }
 };
 
-/// Time enters through Replica::poll alone. Any clock that never falls will do; start() uses this
-/// one.
+/// Time enters through Replica::poll alone. Any clock that never falls will do; start() has this.
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 using Duration = Clock::duration;
@@ -141,8 +152,13 @@ using Duration = Clock::duration;
 inline constexpr Time never = (Time::max)();  // In parentheses, or Windows' macro would take it.
 
 /// What became of a transition. Each one that was taken from get_pending_transitions ends, on the
-/// replica that took it, in exactly one of the last five; `applied` is also reported on every other
-/// replica that applies it.
+/// replica that took it, in exactly one of the last five, as long as that replica is polled;
+/// `applied` is also reported on every other replica that applies it. A replica that restarts has
+/// forgotten what it took: whoever needs to know asks the machine's state.
+///
+///     queued -> committed -> applied          abandoned_not_leader
+///        |-> abandoned_conflict_with_leader   abandoned_overloaded
+///        '-> outcome_unknown
 enum class TransitionState {
     queued,                          ///< The leader appended it to its log. Not final.
     committed,                       ///< It can no longer be lost. Not final.
@@ -163,15 +179,18 @@ struct Membership {
 /// What became of a change of membership.
 enum class MembershipState { entered, committed, refused, abandoned };
 
-/// The state of a StateMachine after the entry at last_included_index [Raft 7].
+/// The state of a StateMachine after the entry at last_included_index [Raft 7]. It stands for that
+/// entry and for all before it.
 template <class D>
 struct Snapshot {
     Index last_included_index;
     Term last_included_term;
     D data;
+    LogPosition last_included() const { return {last_included_index, last_included_term}; }
 };
 
-/// An entry that no state machine sees: a new leader's first one, unless Options names another.
+/// An entry that no state machine sees: a new leader's first one, unless Options names another. It
+/// takes a place in the log like any other.
 struct Noop {};
 
 /// A log entry [Raft Figure 2]. Its index is its place in the log or in the message.
@@ -182,16 +201,26 @@ struct Entry {
 };
 
 // ===== 3 Messages ================================================================================
-// Plain aggregates, so that any serialization library can write them.
+// Plain aggregates, so that any serialization library can write them. There is no request that
+// waits for its response: each message stands for itself, may be lost, repeated or overtaken, and
+// is told by its term and its indexes what it still means when it arrives.
+//
+//     candidate   RequestVote ------------->  every other replica
+//                 <----- RequestVoteResponse
+//     leader      AppendEntries ----------->  follower
+//                 <--- AppendEntriesResponse
+//                 InstallSnapshot --------->  a follower that lacks what the log no longer has
+//                 <--- AppendEntriesResponse
 
 /// [Raft Figure 2, RequestVote RPC]. With pre_vote the question is only whether the vote would be
 /// granted in the message's term, which the sender has not entered yet [PhD 9.6].
 struct RequestVote {
     bool pre_vote = false;
-    Index last_log_index;
+    Index last_log_index;  ///< Where the candidate's log ends: it must not lack what is committed.
     Term last_log_term;
 };
 
+/// A granted PreVote carries the term that was asked for, every other answer the voter's own.
 struct RequestVoteResponse {
     bool pre_vote = false;  ///< Which question this answers.
     bool vote_granted = false;
@@ -201,9 +230,9 @@ struct RequestVoteResponse {
 /// commit: there is one path for all.
 template <class T>
 struct AppendEntries {
-    Index prev_log_index;
+    Index prev_log_index;  ///< The entry just before these: the follower must hold the same one.
     Term prev_log_term;
-    Index leader_commit;
+    Index leader_commit;            ///< Not capped: the follower takes of it what it can verify.
     std::vector<Entry<T>> entries;  ///< Those at prev_log_index + 1 and on.
 };
 
@@ -231,6 +260,7 @@ struct InstallSnapshot {
 };
 
 /// What a Cluster carries. It is trusted: who could have written it is for the transport to check.
+/// `term` is the sender's current term, but for PreVotes [Raft 5.1].
 template <class T, class D>
 struct Message {
     ReplicaId from;
@@ -248,6 +278,9 @@ using MessageOf = Message<typename M::Transition, detail::SnapshotDataOf<M>>;
 // ===== 4 Concepts: what you write ================================================================
 // A Replica calls these from the thread that polls it and from no other. None may block for long,
 // throw, or call the Replica. A type that has only a part of an optional concept does not compile.
+//
+// The Replica pulls: other threads put their transitions and messages into your objects, under your
+// locks, and wake it with Notifier::notify(). It holds no lock while it calls you.
 
 /// What is replicated. It is copied freely. get_id() tells one transition from another in
 /// register_transition_state; the library only keeps it and hands it on, so it is a value of its
@@ -273,8 +306,8 @@ concept StateMachine = requires(M& machine, const T& transition, TransitionState
 };
 
 /// Optional for a StateMachine: the log stays short, and a follower that is far behind catches up
-/// [Raft 7]. `SnapshotData` is your type; if it is a string or vector of bytes, it travels in
-/// chunks.
+/// [Raft 7]. `SnapshotData` is your type; a string or vector of bytes travels in chunks, any other
+/// type as a whole.
 /// - create_snapshot: saves the present state under that index and term, durably where a Storage is
 ///   used, before it returns.
 /// - get_snapshot: gives back the last one saved or set, always the same data for the same index;
@@ -295,8 +328,7 @@ concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
 /// - send_message: must not block; may fail silently.
 /// - receive_messages: hands over, once, what has arrived; must not block.
 /// - halt: asked by start() after each poll; true ends it.
-/// - register_leader: called when the leader that this replica knows of changes; nothing: none
-/// known.
+/// - register_leader: called when the leader known to this replica changes; nothing: none is.
 template <class C, class M>
 concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> leader) {
     cluster.send_message(ReplicaId{}, std::declval<MessageOf<M>>());
@@ -314,12 +346,15 @@ struct StoredState {
     std::vector<Entry<T>> entries;  ///< The log from last_included.index + 1 on.
 };
 
-/// Optional: keeps term, vote and log across restarts [Raft Figure 2, persistent state]. A write
-/// need not be durable before sync(); after a crash, the writes that survive must be all those up
-/// to some moment, not before the last sync that returned true.
+/// Optional: keeps term, vote and log across restarts [Raft Figure 2, persistent state]. Each is
+/// called at most once in a poll, and then one sync(). A write need not be durable before sync();
+/// after a crash, the writes that survive must be all those up to some moment, not before the last
+/// sync that returned true. A log that a crash tore is cut there; a log damaged elsewhere is for
+/// the Storage to notice and not to load.
 /// - load: called once, before anything else.
 /// - save_vote: term and vote change together or not at all.
-/// - append: the log now holds these entries at first_index and after, and nothing behind them.
+/// - append: the log now holds these entries at first_index and after, and nothing behind them. So
+///   it also cuts off what a new leader overruled.
 /// - compact: what is at or before last_included may go; if the log holds no entry with that index
 ///   and term, all of it must, since a snapshot has replaced it.
 /// - sync: true once everything written is durable. False is final and stops the replica with a
@@ -333,19 +368,22 @@ concept Storage = requires(S& storage, std::optional<ReplicaId> vote, std::vecto
     { storage.sync() } -> std::same_as<bool>;
 };
 
-/// In place of a Storage: nothing outlives the process. A replica that ran this way and stopped has
-/// forgotten its vote, so it must never come back under the same ReplicaId.
+/// In place of a Storage: nothing outlives the process. Safety: a replica that ran this way and
+/// stopped has forgotten its vote and what it acknowledged, so it must never come back under the
+/// same ReplicaId.
 struct Volatile {};
 
 // ===== 5 Options =================================================================================
 
-/// The bounds between which each election timeout is drawn.
+/// The bounds between which each election timeout is drawn, anew each time, so that two replicas
+/// that asked for votes together do not do so again [Raft 5.2].
 struct ElectionTimeoutRange {
     Duration min = std::chrono::milliseconds(500);
     Duration max = std::chrono::milliseconds(1000);
 };
 
-/// How a Replica behaves. All replicas of a cluster should agree on the first two.
+/// How a Replica behaves. All replicas of a cluster should agree on the first two. A limit of 0 and
+/// timeouts that cannot work are a Fault.
 template <class M>
 struct Options {
     /// A leader lets each follower hear from it at least this often. A few round trips.
@@ -356,9 +394,10 @@ struct Options {
     /// A snapshot is taken when this many entries were applied since the last; 0: never.
     std::uint64_t snapshot_delta = 10'000;
     /// Applied entries that stay in the log behind a snapshot, so that slow followers rarely need
-    /// it.
+    /// it. Liveness: what is written while a snapshot travels should fit, or a follower on a slow
+    /// link needs the next snapshot as soon as it has this one.
     std::uint64_t snapshot_trailing = 1'000;
-    /// Bytes of a snapshot in one message.
+    /// Bytes of a snapshot in one message. One is on its way to a follower at a time.
     std::uint64_t snapshot_chunk_bytes = 256 * 1024;
     /// Bytes of entries in one message; one entry may exceed it.
     std::uint64_t append_bytes_max = 1024 * 1024;
@@ -366,7 +405,8 @@ struct Options {
     std::uint64_t inflight_messages_max = 256;
     /// Bytes of entries on their way to one follower; the last message may exceed it.
     std::uint64_t inflight_bytes_max = 16 * 1024 * 1024;
-    /// Entries a leader holds uncommitted; what comes on top is abandoned_overloaded.
+    /// Entries a leader holds uncommitted; what comes on top is abandoned_overloaded. So a leader
+    /// that cannot commit does not fill its memory.
     std::uint64_t uncommitted_entries_max = 100'000;
     /// The same in bytes; a single transition may exceed it.
     std::uint64_t uncommitted_bytes_max = 64 * 1024 * 1024;
@@ -420,7 +460,8 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
     return sizeof(entry);
 }
 
-/// SplitMix64: the distributions of <random> differ between standard libraries.
+/// SplitMix64: the distributions of <random> differ between standard libraries, and a run must be
+/// the same everywhere.
 constexpr std::uint64_t next_random(std::uint64_t& state) {
     std::uint64_t z = (state += 0x9e3779b97f4a7c15);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
@@ -430,7 +471,12 @@ constexpr std::uint64_t next_random(std::uint64_t& state) {
 
 // ===== 6 Log =====================================================================================
 
-/// The entries that no snapshot covers yet, and the position just before them.
+/// The entries that no snapshot covers yet, some that one does, and the position just before them:
+///
+///     base | first_index ... last
+///
+/// The base is all that is left of what was compacted. Its term answers for the entries that are
+/// gone, so a follower whose log ends right there is recognized without them [Raft 7].
 template <class T>
 class Log {
  public:
@@ -462,18 +508,21 @@ class Log {
 
     void append(Entry<T> entry) { entries_.push_back(std::move(entry)); }
 
-    /// Drops the entry at `index` and all that follow. Precondition: index >= first_index().
+    /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
+    /// >= first_index().
     void truncate_from(Index index) {
         entries_.erase(entries_.begin() + offset(index), entries_.end());
     }
 
-    /// Forgets what is at or before `base`; everything, if the log does not hold it.
+    /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
+    /// follows there belongs to another history.
     void compact(LogPosition base) {
         auto end = holds(base) ? entries_.begin() + offset(base.index + 1) : entries_.end();
         entries_.erase(entries_.begin(), end);
         base_ = base;
     }
 
+    /// Precondition: first_index() <= first <= last().index + 1.
     /// Copies the entries from `first` on, as many as have at most bytes_max bytes, and says how
     /// many bytes these are. The entry at `first`, if there is one, always fits.
     std::pair<std::vector<Entry<T>>, std::uint64_t> slice(Index first,
@@ -500,6 +549,9 @@ class Log {
 
 // ===== 7 Quorum ==================================================================================
 
+/// The one question of Raft, asked of many things: how far has a majority come? Any two majorities
+/// share a member, so what one has reached no other can miss [Raft 5.4.3].
+///
 /// The largest value that a majority has reached, `reached` being how far each voter got: of match
 /// indexes, what is committed; of times of last contact, when a majority was last heard; of
 /// ballots, whether the vote is won. No voters hold nothing back: `unlimited`.
@@ -523,6 +575,12 @@ constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimi
 /// - probe: where the logs meet is not known; one message, then wait for word.
 /// - replicate: they meet; entries are streamed without waiting [PhD 10.2.1].
 /// - snapshot: the log no longer reaches back far enough; chunks go one at a time.
+///
+///     probe --- success --> replicate --- refusal --> probe
+///       '--- next_index compacted --> snapshot --- success --> replicate
+///
+/// Messages overtake each other, so each answer is first asked whether it is news: a success never
+/// lowers match_index, and a refusal of what is known to match is out of date.
 struct Progress {
     enum State { probe, replicate, snapshot };
 
@@ -544,10 +602,12 @@ struct Progress {
     std::vector<Inflight> inflight = {};  ///< replicate: messages not answered yet, oldest first.
     std::uint64_t inflight_bytes = 0;
 
+    /// Whether the window of messages on their way is used up. The last one may exceed the bytes.
     bool is_full(std::uint64_t messages_max, std::uint64_t bytes_max) const {
         return inflight.size() >= messages_max || inflight_bytes >= bytes_max;
     }
 
+    /// Starts a state with nothing on its way.
     void become(State new_state, Index next) {
         state = new_state;
         next_index = next;
@@ -556,6 +616,8 @@ struct Progress {
         inflight.clear();
     }
 
+    /// Entries up to last_index left. A probe is waited for; the rest is taken to arrive, until an
+    /// answer says otherwise, and the next message goes on behind it.
     void on_sent(Index last_index, std::uint64_t bytes) {
         waiting = state == probe;
         if (waiting || bytes == 0) return;
@@ -565,7 +627,7 @@ struct Progress {
     }
 
     /// The replica's log is the leader's up to `match`. Precondition: the leader's log reaches
-    /// `match`.
+    /// `match`. A transfer ends with whatever makes the log reach it, the snapshot or not.
     void on_success(Index match, Index leader_first_index) {
         match_index = detail::greatest(match_index, match);
         if (state == replicate) {
@@ -580,7 +642,8 @@ struct Progress {
         }
     }
 
-    /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share.
+    /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share;
+    /// `snapshot_offset` how much of a snapshot has arrived.
     void on_reject(Index rejected, Index hint, std::uint64_t snapshot_offset) {
         if (state == snapshot) {
             // What says nothing new is an echo; to answer it would double all the chunks to come.
@@ -600,7 +663,8 @@ struct Progress {
 
 // ===== 9 Status and Notifier =====================================================================
 
-/// What stopped a replica for good.
+/// What stopped a replica for good. It takes no part any more and sends nothing; mend the cause and
+/// construct another.
 struct Fault {
     enum Kind {
         bad_options,                   ///< Options or peer ids that cannot work.
@@ -612,12 +676,13 @@ struct Fault {
     std::string_view text = {};  ///< For people.
 };
 
+/// [Raft 5.1], with PreVote's step before candidacy [PhD 9.6].
 enum class Role { follower, pre_candidate, candidate, leader };
 
 /// What happened since this object was made, for dashboards and tests.
 struct Counters {
-    std::uint64_t elections_started = 0;  ///< Candidacies; PreVotes that failed do not count.
-    std::uint64_t elections_won = 0;
+    std::uint64_t elections_started = 0;     ///< Candidacies; PreVotes that failed do not count.
+    std::uint64_t elections_won = 0;         ///< Terms that this replica led or leads.
     std::array<std::uint64_t, 5> sent = {};  ///< Messages by kind, in the order of Message::body.
     std::array<std::uint64_t, 5> received = {};  ///< The same.
     std::uint64_t dropped = 0;                   ///< Received, but out of date or of no use here.
@@ -671,6 +736,15 @@ class Notifier {
 
 /// One member of a cluster. Single-threaded: poll it from one thread at a time. It keeps references
 /// to the objects it was given, which must outlive it.
+///
+/// How a transition travels: the leader takes it from its machine and appends it (queued), sends it
+/// to its followers in the same poll and writes it to its own disk meanwhile. Each follower appends
+/// it, writes it, and only then answers. Once a majority has it on disk, the leader's commit index
+/// passes it (committed) and the machine gets it (applied). The news of the commit goes out with
+/// the next message, at once if there is none, and the followers' machines get it too.
+///
+/// Members are named as in Figure 2 where it names them. `become_x` changes the role, `on` handles
+/// a message, `send_x` sends, `maybe_x` may do nothing.
 template <class C, class M, class S = Volatile>
 class Replica {
     static_assert(StateMachine<M>, "little_raft: the state machine is no StateMachine");
@@ -692,15 +766,11 @@ class Replica {
             Options<M> options = {})
         : cluster_(&cluster), machine_(&machine), storage_(&storage), options_(std::move(options)) {
         static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
-        if constexpr (durable) {
-            static_assert(Storage<S, T>,
-                          "little_raft: Storage takes load, save_vote, append, compact, sync");
-        }
-        if constexpr (detail::MentionsSnapshots<M>) {
+        if constexpr (durable)
+            static_assert(Storage<S, T>, "little_raft: the storage is no Storage");
+        if constexpr (detail::MentionsSnapshots<M>)
             static_assert(Snapshotting<M>,
-                          "little_raft: Snapshotting takes SnapshotData, get_snapshot, "
-                          "create_snapshot, set_snapshot");
-        }
+                          "little_raft: the state machine has only a part of Snapshotting");
         check_options();
         random_ = options_.seed ^ (id.value * 0xd1342543de82ef95);
         status_.id = id;
@@ -733,8 +803,8 @@ class Replica {
     Replica& operator=(const Replica&) = delete;
 
     /// Takes in what is there, does what is due, and says when to be called next if nothing arrives
-    /// before: at once, where that is `now`. `now` never falls. After a Fault: does nothing and
-    /// returns Time::max().
+    /// before: at once, where that is `now`. `now` never falls; a smaller one counts as the last.
+    /// After a Fault: does nothing and returns Time::max().
     ///
     /// One poll is one group commit: however much it takes in, it costs one sync and, while windows
     /// last, one message to each follower.
@@ -745,7 +815,8 @@ class Replica {
         for (Message& message : cluster_->receive_messages()) receive(message);
         take_pending_transitions();
         fire_timers();
-        // What is sent here promises nothing of this disk, so followers write while it does.
+        // What is sent here promises nothing of this disk, so followers write while it does
+        // [PhD 10.2.1].
         replicate();
         if (status_.fault || !persist()) return stop();
         // Safety: what promises something of the disk leaves only now, and only now does a leader
@@ -762,10 +833,9 @@ class Replica {
 
     /// Polls until the cluster says halt() or a Fault stops the replica. Transitions that are on
     /// their way when it returns have no final state yet; another start() goes on with them.
-    template <class N>
-    void start(N& notifier) {
-        for (Time deadline = poll(Clock::now());
-             !status_.fault && !std::as_const(*cluster_).halt();) {
+    void start(auto& notifier) {
+        Time deadline = poll(Clock::now());
+        while (!status_.fault && !std::as_const(*cluster_).halt()) {
             notifier.wait_until(deadline);
             deadline = poll(Clock::now());
         }
@@ -777,7 +847,8 @@ class Replica {
  private:
     friend struct testing::Inspect;
 
-    /// A transition that this replica took from its machine and put into the log.
+    /// A transition that this replica took from its machine and put into the log, kept until its
+    /// fate is known. The entry itself may be gone from the log long before.
     struct Own {
         LogPosition at;
         std::decay_t<decltype(std::declval<const T&>().get_id())> id;
@@ -787,11 +858,16 @@ class Replica {
     Replica(const Replica&) = default;
 
     // ----- Start and stop ------------------------------------------------------------------------
+    //
+    // A replica is constructed in any state of its disk that a crash can leave, and in any state of
+    // its arguments. What cannot work becomes a Fault before it has said a word to anybody.
 
+    /// The first Fault stays: what follows from it is of no interest.
     void require(bool holds, Fault::Kind kind, std::string_view text) {
         if (!holds && !status_.fault) status_.fault = Fault{kind, text};
     }
 
+    /// The bound on the timeouts keeps every deadline far from the end of time.
     void check_options() {
         const Options<M>& o = options_;
         const auto& [min, max] = o.election_timeout_range;
@@ -824,7 +900,7 @@ class Replica {
         stable_index_ = log_.last().index;
         std::optional<Snapshot<D>> snapshot;
         if constexpr (snapshotting) snapshot = machine_->get_snapshot();
-        LogPosition at = snapshot ? position_of(*snapshot) : LogPosition{};
+        LogPosition at = snapshot ? snapshot->last_included() : LogPosition{};
         require((at.index == Index{}) == (at.term == Term{}), Fault::bad_stored_log,
                 "the snapshot has an index without a term, or a term without an index");
         // Between them there would be entries that nobody can apply.
@@ -845,8 +921,7 @@ class Replica {
         return never;
     }
 
-    /// Shows the outside what it may see: only at the end of a poll, when nothing in it can still
-    /// change.
+    /// Shows the outside what it may see: only at the end of a poll, when nothing changes any more.
     void publish() {
         status_.first_log_index = log_.first_index();
         status_.last_log_index = log_.last().index;
@@ -855,6 +930,10 @@ class Replica {
     }
 
     // ----- Messages and terms --------------------------------------------------------------------
+    //
+    // What comes in is sifted twice, for sense and for its term, and then handled by an overload of
+    // on() each. What a handler cannot use it drops and counts. What goes out takes one of two
+    // ways: send() at once, or answer(), which waits for the disk.
 
     void send(Message message) {
         ++status_.counters.sent[message.body.index()];
@@ -863,11 +942,13 @@ class Replica {
     }
 
     /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
+    /// Requests for votes do too, since a candidate's own vote is part of what they say.
     void answer(ReplicaId to, Term term, Body body) {
         answers_.push_back({status_.id, to, term, {}});
         answers_.back().body = std::move(body);
     }
 
+    /// Every message takes this way: is it possible at all, whose term is it of, what does it say.
     void receive(Message& message) {
         ++status_.counters.received[message.body.index()];
         if (!is_well_formed(message)) {
@@ -879,7 +960,9 @@ class Replica {
 
     void drop() { ++status_.counters.dropped; }
 
-    /// Whether a correct replica could have sent it here. Safety: what fails this changes nothing.
+    /// Whether a correct replica could have sent it here: the members know each other, terms never
+    /// fall along a log and never exceed the sender's, and numbers leave room to count on. Safety:
+    /// what fails this changes nothing.
     bool is_well_formed(const Message& message) {
         if (message.to != status_.id || message.from == status_.id || !find(message.from))
             return false;
@@ -901,6 +984,11 @@ class Replica {
 
     /// The rule for terms, once for all messages, so that what follows may take it that the
     /// message's term is this replica's own [Raft 5.1]. False: the message ends here.
+    ///
+    /// Three cases keep replicas from being stranded. A message of the past is answered, where it
+    /// asks for something, so that its sender learns the term. A request for votes from the future
+    /// is ignored while a leader is heard. A PreVote for the next term, and its being granted, do
+    /// not bring that term about; its refusal carries the voter's term and does.
     bool admit_term(const Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
         const auto* response = std::get_if<RequestVoteResponse>(&message.body);
@@ -908,7 +996,6 @@ class Replica {
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool grants_ahead = response && response->pre_vote && response->vote_granted;
         if (message.term < status_.term) {
-            // Liveness: who asks from the past must learn of the present, or it stays stranded.
             if (request) answer(message.from, status_.term, RequestVoteResponse{asks_ahead, false});
             if (leads) answer(message.from, status_.term, AppendEntriesResponse{});
             return drop(), false;
@@ -922,6 +1009,12 @@ class Replica {
     }
 
     // ----- Roles and elections -------------------------------------------------------------------
+    //
+    // follower -- timeout --> pre_candidate -- majority --> candidate -- majority --> leader
+    //         <--- word of a leader, or of a higher term, from any role; no majority heard ---'
+    //
+    // A timeout leads to pre_candidate from candidate too: an election that failed is not repeated
+    // before a majority would vote again.
 
     /// Nothing for a stranger.
     Progress* find(ReplicaId id) {
@@ -931,7 +1024,8 @@ class Replica {
         return nullptr;
     }
 
-    /// CheckQuorum sees to it that a leader whom nobody hears is not one for long.
+    /// A leader hears itself: CheckQuorum sees to it that one whom nobody hears is not one for
+    /// long. The bound is the least timeout, since by then another may stand for election rightly.
     bool hears_leader() const {
         if (status_.role == Role::leader) return true;
         return status_.leader && now_ < leader_contact_ + options_.election_timeout_range.min;
@@ -944,7 +1038,8 @@ class Replica {
         election_deadline_ = now_ + min + Duration(drawn);
     }
 
-    /// What belongs to one role in one term ends with it.
+    /// What belongs to one role in one term ends with it: the leader known, the votes, what is
+    /// known of the followers [Raft Figure 2, reinitialized after election], snapshots under way.
     void become(Role role) {
         status_.role = role;
         status_.leader.reset();
@@ -959,12 +1054,16 @@ class Replica {
         }
     }
 
+    /// Safety: term and vote change together, are written together, and nothing that follows from
+    /// them leaves before that [Raft 5.2].
     void enter_term(Term term, std::optional<ReplicaId> vote) {
         status_.term = term;
         status_.voted_for = vote;
         vote_changed_ = true;
     }
 
+    /// In the same term, or a higher one [Raft 5.1]. A leader's election timer measured something
+    /// else; all others' goes on, so that a candidate that fails does not put off its next try.
     void become_follower(Term term) {
         // Safety: a vote is forgotten only together with its term.
         if (term > status_.term) enter_term(term, std::nullopt);
@@ -987,6 +1086,7 @@ class Replica {
         }
     }
 
+    /// It begins by probing all others for where their logs meet its own [Raft 5.3].
     void become_leader() {
         become(Role::leader);
         status_.leader = status_.id;
@@ -1002,6 +1102,8 @@ class Replica {
 
     Term next_term() const { return {status_.term.value + 1}; }
 
+    /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote binds nobody: no vote is kept, and the
+    /// election timer goes on.
     void on(const Message& message, const RequestVote& request) {
         bool ahead = message.term > status_.term;  // A PreVote; see admit_term.
         bool free_to_vote = status_.voted_for ? status_.voted_for == message.from : !status_.leader;
@@ -1026,11 +1128,13 @@ class Replica {
         maybe_win();
     }
 
+    /// A majority of PreVotes begins the election, a majority of votes ends it.
     void maybe_win() {
         if (!detail::quorum(status_.progress, &Progress::vote_granted, true)) return;
         status_.role == Role::candidate ? become_leader() : campaign(Role::candidate);
     }
 
+    /// A timer that is overdue fires once: a replica that slept does not make up for lost beats.
     void fire_timers() {
         if (now_ >= heartbeat_deadline_) send_heartbeats();
         if (now_ < election_deadline_) return;
@@ -1046,7 +1150,12 @@ class Replica {
     }
 
     // ----- Replication as leader -----------------------------------------------------------------
+    //
+    // unsent_ says that there may be something to send: a new entry, an answer that moved a window,
+    // a commit. replicate() then looks at every follower once, so that all that one poll took in
+    // leaves in one message each. Heartbeats only keep time and notice losses.
 
+    /// All of them, each poll: those that this replica cannot replicate get their final state now.
     void take_pending_transitions() {
         for (T& transition : machine_->get_pending_transitions()) {
             Entry<T> entry{status_.term, std::move(transition)};
@@ -1066,6 +1175,7 @@ class Replica {
                (own_bytes_ > 0 && bytes > options_.uncommitted_bytes_max);
     }
 
+    /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property.
     void append_as_leader(Entry<T> entry) {
         register_state(entry, TransitionState::queued);
         if (const T* transition = std::get_if<T>(&entry.command)) {
@@ -1086,6 +1196,8 @@ class Replica {
         }
     }
 
+    /// In replicate, message follows message without waiting for answers; in the other states there
+    /// is one at a time. A follower that has all entries is told of a commit that it can act upon.
     void replicate_to(Progress& peer) {
         while (!peer.waiting && !status_.fault) {
             if (peer.state == Progress::snapshot || peer.next_index < log_.first_index()) {
@@ -1104,7 +1216,8 @@ class Replica {
         }
     }
 
-    /// Sends the entries at peer.next_index and after: none, if the log begins later.
+    /// Sends the entries at peer.next_index and after: none, if the log begins later. Safety: it
+    /// reads nothing that the log no longer has.
     void send_append(Progress& peer, std::vector<Entry<T>> entries) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
         peer.sent_commit = detail::least(status_.commit_index, prev + entries.size());
@@ -1129,6 +1242,8 @@ class Replica {
         if (!sends_snapshot) outgoing_.reset();
     }
 
+    /// Safety: it counts for this term alone, which admit_term saw to, and for no more than the
+    /// follower verified, whatever the length of its log.
     void on(const Message& message, const AppendEntriesResponse& response) {
         bool beyond = response.success && response.match_index > log_.last().index;
         if (status_.role != Role::leader || beyond) return drop();
@@ -1140,10 +1255,13 @@ class Replica {
                        response.snapshot_offset);
     }
 
-    /// Whether the commit index rose [Raft 5.3, 5.4.2].
+    /// An entry is committed once a majority has it on disk; with it, all before it [Raft 5.3].
+    /// Says whether the commit index rose.
     bool maybe_commit() {
         Index reached = detail::quorum(status_.progress, &Progress::match_index, log_.last().index);
-        // Safety: replicas are counted only for entries of the leader's own term (figure 8).
+        // Safety: replicas are counted only for entries of the leader's own term; older ones are
+        // committed along with these, since a majority may hold one and lose it again
+        // [Raft 5.4.2, Figure 8].
         if (reached <= status_.commit_index || log_.term_at(reached) != status_.term) return false;
         status_.commit_index = reached;
         return true;
@@ -1163,8 +1281,12 @@ class Replica {
     }
 
     // ----- Replication as follower ---------------------------------------------------------------
+    //
+    // A follower believes its leader, within its term, and checks only where the logs meet
+    // [Raft 5.3]. Its answer says how far its log equals the leader's, or where they might.
 
-    /// False when the sender cannot be the leader of this term.
+    /// Whoever sends entries or a snapshot in this term leads it [Raft 5.2]. False when it cannot
+    /// be, since another does.
     bool follow(ReplicaId leader) {
         if (status_.role == Role::leader || (status_.leader && status_.leader != leader))
             return false;
@@ -1187,6 +1309,7 @@ class Replica {
                AppendEntriesResponse{false, prev.index, log_.last_not_after(prev), arrived});
     }
 
+    /// [Raft Figure 2, AppendEntries RPC, receiver 2 to 5].
     void on(const Message& message, AppendEntries<T>& request) {
         if (!follow(message.from)) return drop();
         LogPosition prev{request.prev_log_index, request.prev_log_term};
@@ -1201,6 +1324,7 @@ class Replica {
         acknowledge(verified);
     }
 
+    /// `index` is that of the entry before these.
     void append_as_follower(Index index, std::vector<Entry<T>>& entries) {
         for (Entry<T>& entry : entries) {
             // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
@@ -1216,6 +1340,10 @@ class Replica {
     }
 
     // ----- Commit and apply ----------------------------------------------------------------------
+    //
+    // Whoever took a transition wants to know its fate, and only the committed log can tell it.
+    // own_ has the transitions taken here in the order in which they were appended, so their terms
+    // never fall, and whatever is applied decides about the oldest of them.
 
     void register_state(const Entry<T>& entry, TransitionState state) {
         const T* transition = std::get_if<T>(&entry.command);
@@ -1229,6 +1357,8 @@ class Replica {
         own_.pop_front();
     }
 
+    /// In the log's order, each entry once [Raft 5.3, Figure 2: rules for all servers]. It settles
+    /// what this replica took itself on the way.
     void apply_committed() {
         while (status_.last_applied < status_.commit_index) {
             const Entry<T>& entry = log_[++status_.last_applied];
@@ -1249,11 +1379,12 @@ class Replica {
     }
 
     // ----- Snapshots -----------------------------------------------------------------------------
+    //
+    // The machine keeps the snapshot, the library only its place in the log [Raft 7]. On the leader
+    // a transfer is a state of Progress; on the follower it is incoming_, which dies with the term.
 
-    static LogPosition position_of(const Snapshot<D>& snapshot) {
-        return {snapshot.last_included_index, snapshot.last_included_term};
-    }
-
+    /// Each replica takes them on its own, of what it applied, and tells nobody [Raft 7]. Safety:
+    /// the machine has it durable before the log is cut.
     void take_snapshot() {
         if constexpr (snapshotting) {
             Index applied = status_.last_applied;
@@ -1268,18 +1399,21 @@ class Replica {
         }
     }
 
-    /// For a follower that lacks what the log no longer has [Raft 7].
+    /// For a follower that lacks what the log no longer has [Raft 7]. One chunk is on its way at a
+    /// time; the follower's answer says from where to go on. All followers are sent the same copy,
+    /// which is let go once nobody needs it.
     void send_chunk(Progress& peer) {
         if constexpr (snapshotting) {
             bool begins = peer.state != Progress::snapshot;
             // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
             if (!outgoing_ || (begins && outgoing_->last_included_index < log_.base().index)) {
                 outgoing_ = machine_->get_snapshot();
-                require(outgoing_ && position_of(*outgoing_) == status_.snapshot,
+                require(outgoing_ && outgoing_->last_included() == status_.snapshot,
                         Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
                 if (status_.fault) return;
             }
             const auto& [index, term, data] = *outgoing_;
+            // next_index stands behind the snapshot, whose place tells one transfer from another.
             if (begins || peer.next_index != index + 1) {
                 peer.become(Progress::snapshot, index + 1);
                 ++status_.counters.snapshots_sent;
@@ -1293,6 +1427,8 @@ class Replica {
         }
     }
 
+    /// [Raft Figure 13]. Chunks are joined in order; one that is out of order is answered with how
+    /// far it has come, from where the leader goes on.
     void on(const Message& message, InstallSnapshot<D>& request) {
         if (!follow(message.from)) return drop();
         LogPosition at = request.last_included;
@@ -1302,20 +1438,21 @@ class Replica {
             status_.commit_index = detail::greatest(status_.commit_index, at.index);
             return acknowledge(status_.commit_index);
         }
-        // Safety: pieces of two snapshots are not joined, nor pieces from two leaders: see
-        // become().
-        if (!incoming_ || position_of(*incoming_) != at)
+        // Safety: pieces of two snapshots are never joined, nor, as become() sees to, of two
+        // leaders.
+        if (!incoming_ || incoming_->last_included() != at)
             incoming_ = Snapshot<D>{at.index, at.term, D{}};
         bool in_order = request.offset == detail::size_in_chunks(incoming_->data);
         in_order ? detail::join(incoming_->data, request.data) : drop();
-        in_order&& request.done ? install_snapshot() : refuse(at);
+        bool complete = in_order && request.done;
+        complete ? install_snapshot() : refuse(at);
     }
 
     /// [Raft Figure 13]. The log holds neither the snapshot's last entry nor, behind that place,
     /// anything that could commit.
     void install_snapshot() {
         apply_committed();
-        LogPosition at = position_of(*incoming_);
+        LogPosition at = incoming_->last_included();
         while (!own_.empty() && own_.front().at <= at) {
             bool covered = own_.front().at.index <= at.index;
             settle_own(covered ? TransitionState::outcome_unknown
@@ -1329,7 +1466,7 @@ class Replica {
     /// whole, since what follows there may conflict.
     void restore(const Snapshot<D>& snapshot) {
         if constexpr (snapshotting) machine_->set_snapshot(snapshot);
-        status_.snapshot = position_of(snapshot);
+        status_.snapshot = snapshot.last_included();
         status_.commit_index = status_.last_applied = status_.snapshot.index;
         if (log_.holds(status_.snapshot)) return;
         log_.compact(status_.snapshot);
@@ -1338,8 +1475,15 @@ class Replica {
     }
 
     // ----- Durability ----------------------------------------------------------------------------
+    //
+    // The log in memory runs ahead of the disk by what one poll took in. stable_index_ is how far
+    // the disk has it; a leader's own match_index follows that, never the log's end.
 
-    /// Makes durable what this poll changed, with at most one sync. False: the replica must stop.
+    /// Makes durable what this poll changed, with at most one sync. False: the replica must stop,
+    /// since nobody knows what the disk holds now.
+    ///
+    /// The order matters only where the process ends in between: a term before the entries of that
+    /// term, and a snapshot's place in the log before the entries that follow it.
     bool persist() {
         if constexpr (durable) {
             bool grew = stable_index_ < log_.last().index;
@@ -1365,8 +1509,11 @@ class Replica {
     S* storage_;
     Options<M> options_;
 
-    // status_.snapshot.index <= last_applied <= commit_index <= log_.last().index, and the log's
-    // base is not after the snapshot. The Storage holds the log up to stable_index_.
+    // What is on disk [Raft Figure 2, persistent state] is status_.term, status_.voted_for and
+    // log_; all else is volatile and found again after a restart.
+    //
+    // Invariants: status_.snapshot.index <= last_applied <= commit_index <= log_.last().index, and
+    // the log's base is not after the snapshot. The Storage holds the log up to stable_index_.
     Status status_;
     detail::Log<T> log_;
     Index stable_index_;
