@@ -171,7 +171,8 @@ enum class TransitionState {
     outcome_unknown,
 };
 
-/// Who takes part in the cluster.
+/// Who takes part in the cluster: fixed when its replicas are constructed. All of them must be
+/// given the same voters, since two sets could have majorities that do not meet.
 struct Membership {
     std::vector<ReplicaId> voters;
 };
@@ -193,7 +194,9 @@ struct Snapshot {
 /// takes a place in the log like any other.
 struct Noop {};
 
-/// A log entry [Raft Figure 2]. Its index is its place in the log or in the message.
+/// A log entry [Raft Figure 2]. Its term is that of the leader that appended it, and stays, whoever
+/// replicates it later: this is how logs are told apart. Its index is its place in the log or in
+/// the message.
 template <class T>
 struct Entry {
     Term term;
@@ -412,13 +415,16 @@ struct Options {
     std::uint64_t uncommitted_bytes_max = 64 * 1024 * 1024;
     /// Replaces the internal no-op as the first entry of each of this replica's terms.
     std::optional<typename M::Transition> noop_transition = std::nullopt;
-    /// Where randomness comes from. The replica's id is mixed in.
+    /// Where randomness comes from. The replica's id is mixed in, so one value will do for all; the
+    /// same seed and the same calls give the same run.
     std::uint64_t seed = 0;
 };
 
 namespace detail {
 inline Volatile volatile_storage;  // It holds nothing.
 
+/// Whether a machine has anything of Snapshotting. Then it must have all of it: a misspelled member
+/// must not quietly turn the capability off.
 template <class M>
 concept MentionsSnapshots = requires {
     typename M::SnapshotData;
@@ -451,6 +457,8 @@ void join(ByteString auto& data, const auto& chunk) {
     data.insert(data.end(), chunk.begin(), chunk.end());
 }
 
+/// What an entry counts for in the limits of Options: its own size and what it says it owns. It is
+/// an estimate of memory, not of what a transport makes of it.
 template <class T>
 constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
     if constexpr (requires { &T::get_size; }) {
@@ -496,6 +504,7 @@ class Log {
         return index == base_.index ? base_.term : (*this)[index].term;
     }
 
+    /// The one question that replication asks: are the logs equal up to here [Raft 5.3]?
     bool holds(LogPosition position) const { return term_at(position.index) == position.term; }
 
     /// The last position here that is not after this one, by index and by term: with it one round
@@ -526,8 +535,7 @@ class Log {
     /// Copies the entries from `first` on, as many as have at most bytes_max bytes, and says how
     /// many bytes these are. The entry at `first`, if there is one, always fits.
     std::pair<std::vector<Entry<T>>, std::uint64_t> slice(Index first,
-                                                          std::uint64_t bytes_max = ~std::uint64_t{
-                                                              0}) const {
+                                                          std::uint64_t bytes_max = ~0ULL) const {
         std::uint64_t bytes = 0;
         Index end = first;
         for (; end <= last().index; ++end) {
@@ -710,6 +718,8 @@ struct Status {
 
 /// Ends the wait of Replica::start early, from any thread: call notify() after you have given your
 /// machine a transition or your network a message. Anything with `wait_until(Time)` can stand in.
+/// A notification between two waits is not lost: the next wait ends at once. Several count as one,
+/// since a single poll takes in all that is there.
 class Notifier {
  public:
     void notify() {
@@ -841,7 +851,8 @@ class Replica {
         }
     }
 
-    /// As of the last poll, for the thread that polls. Copy it to keep it.
+    /// As of the last poll, for the thread that polls. It is the replica's own state and costs
+    /// nothing: copy it to keep it, or to show it to another thread.
     const Status& status() const { return status_; }
 
  private:
@@ -935,6 +946,7 @@ class Replica {
     // on() each. What a handler cannot use it drops and counts. What goes out takes one of two
     // ways: send() at once, or answer(), which waits for the disk.
 
+    /// Safety: at once, so only for what promises nothing of this disk.
     void send(Message message) {
         ++status_.counters.sent[message.body.index()];
         ReplicaId to = message.to;
@@ -1016,7 +1028,7 @@ class Replica {
     // A timeout leads to pre_candidate from candidate too: an election that failed is not repeated
     // before a majority would vote again.
 
-    /// Nothing for a stranger.
+    /// Nothing for a stranger. There are few members, so a look at each is the cheapest way.
     Progress* find(ReplicaId id) {
         for (Progress& member : status_.progress) {
             if (member.id == id) return &member;
@@ -1031,6 +1043,7 @@ class Replica {
         return status_.leader && now_ < leader_contact_ + options_.election_timeout_range.min;
     }
 
+    /// Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2].
     void reset_election_timer() {
         const auto& [min, max] = options_.election_timeout_range;
         auto spread = static_cast<std::uint64_t>((max - min).count()) + 1;
@@ -1169,6 +1182,8 @@ class Replica {
         }
     }
 
+    /// By entries, whoever appended them, and by bytes of those taken here. The limit of bytes lets
+    /// an entry pass that is alone, or a large one could never be replicated.
     bool is_overloaded(const Entry<T>& entry) const {
         std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
         return log_.last().index - status_.commit_index >= options_.uncommitted_entries_max ||
@@ -1345,12 +1360,14 @@ class Replica {
     // own_ has the transitions taken here in the order in which they were appended, so their terms
     // never fall, and whatever is applied decides about the oldest of them.
 
+    /// Nothing for an entry that no machine sees.
     void register_state(const Entry<T>& entry, TransitionState state) {
         const T* transition = std::get_if<T>(&entry.command);
         if (transition) machine_->register_transition_state(transition->get_id(), state);
     }
 
-    /// Takes the oldest of its own, whose fate is known.
+    /// Takes the oldest of its own, whose fate is known. Safety: only what can no longer commit is
+    /// called abandoned, since whoever hears that may ask again.
     void settle_own(TransitionState state) {
         machine_->register_transition_state(own_.front().id, state);
         own_bytes_ -= own_.front().bytes;
@@ -1501,7 +1518,8 @@ class Replica {
 
     // ----- State ---------------------------------------------------------------------------------
 
-    // From here on a term or an index is absurd; below, no sum overflows.
+    // From here on a term or an index is absurd; below, no sum overflows. At a million elections or
+    // entries a second it would take more than a hundred thousand years to get there.
     static constexpr std::uint64_t absurd = std::uint64_t{1} << 62;
 
     C* cluster_;

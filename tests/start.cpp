@@ -98,6 +98,11 @@ lr::Options<Shared> quick() {
     return options;
 }
 
+struct WaitCounter {
+    int waits = 0;
+    void wait_until(lr::Time) { ++waits; }
+};
+
 /// Nothing is due for hours.
 lr::Options<Shared> slow() {
     lr::Options<Shared> options;
@@ -132,10 +137,7 @@ TEST_CASE("a notification wakes start, which takes in what there is and waits ag
 }
 
 TEST_CASE("start ends when the cluster halts, without another wait") {
-    struct {
-        int waits = 0;
-        void wait_until(lr::Time) { ++waits; }
-    } notifier;
+    WaitCounter notifier;
     Alone cluster;
     Shared machine;
     cluster.halted = true;
@@ -171,10 +173,7 @@ TEST_CASE("start waits until just the moment that poll asked for, with any notif
 }
 
 TEST_CASE("start returns at once when a fault has stopped the replica before") {
-    struct {
-        int waits = 0;
-        void wait_until(lr::Time) { ++waits; }
-    } notifier;
+    WaitCounter notifier;
     Alone cluster;
     Shared machine;
     lr::Replica replica{ReplicaId{1}, {}, cluster, machine, {.heartbeat_timeout = 0ms}};
