@@ -728,7 +728,8 @@ class Notifier {
         changed_.notify_one();
     }
 
-    void wait_until(Time deadline) {
+    // A template, so that only who calls it pays for compiling the wait.
+    void wait_until(auto deadline) {
         // Bounded, because standard libraries overflow on waits that are as good as endless.
         Time bounded = detail::least(deadline, Clock::now() + std::chrono::hours(1));
         std::unique_lock lock(mutex_);
