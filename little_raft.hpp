@@ -1410,11 +1410,16 @@ class Replica {
             if (delta == 0 || applied - status_.snapshot.index < delta) return;
             status_.snapshot = {applied, *log_.term_at(applied)};
             static_cast<void>(machine_->create_snapshot(applied, status_.snapshot.term));
-            if (applied - log_.base().index <= options_.snapshot_trailing) return;
-            Index end = applied - options_.snapshot_trailing;
-            log_.compact({end, *log_.term_at(end)});
-            compacted_ = true;
+            compact_log();
         }
+    }
+
+    /// Leaves of what the snapshot covers only what slow followers may still need.
+    void compact_log() {
+        if (status_.snapshot.index - log_.base().index <= options_.snapshot_trailing) return;
+        Index end = status_.snapshot.index - options_.snapshot_trailing;
+        log_.compact({end, *log_.term_at(end)});
+        compacted_ = true;
     }
 
     /// For a follower that lacks what the log no longer has [Raft 7]. One chunk is on its way at a
@@ -1486,7 +1491,8 @@ class Replica {
         if constexpr (snapshotting) machine_->set_snapshot(snapshot);
         status_.snapshot = snapshot.last_included();
         status_.commit_index = status_.last_applied = status_.snapshot.index;
-        if (log_.holds(status_.snapshot)) return;
+        // The process may have ended after the snapshot was saved and before the log was cut.
+        if (log_.holds(status_.snapshot)) return compact_log();
         log_.compact(status_.snapshot);
         compacted_ = true;
         stable_index_ = status_.snapshot.index;

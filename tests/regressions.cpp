@@ -254,3 +254,30 @@ TEST_CASE("a copy on other objects goes on as the original would, and leaves it 
     CHECK(node.status().last_log_index == copy.status().last_log_index);
     CHECK(node.wire.sent.size() == wire.sent.size());
 }
+
+TEST_CASE("a crash between saving a snapshot and cutting the log does not let the log grow") {
+    Options options;
+    options.snapshot_delta = 5;
+    options.snapshot_trailing = 2;
+    Node node(1, {2, 3}, options);
+    node.poll();
+    std::uint64_t id = 1;
+    for (std::uint64_t life = 1; life <= 10; ++life) {
+        // Five entries commit, which makes a snapshot due; the next poll would write the cut.
+        Index last = node.status().last_log_index;
+        Term last_term{last.value > 0 ? 1U : 0U};
+        node.poll({node.from(2, 1, AppendEntries{last, last_term, last, {}}),
+                   node.from(2, 1,
+                             AppendEntries{last, last_term, last + 5,
+                                           entries_of_terms({1, 1, 1, 1, 1}, id)})});
+        id += 5;
+        REQUIRE(node.machine.saved->last_included_index == Index{5 * life});
+        REQUIRE(node.disk.durable.entries.size() >= 5);
+        node.restart();
+        CHECK(node.status().first_log_index == Index{5 * life - 2 + 1});
+        CHECK(node.status().last_log_index == Index{5 * life});
+        node.poll();
+        CHECK(node.disk.durable.last_included.index == Index{5 * life - 2});
+        CHECK(node.disk.durable.entries.size() == 2);
+    }
+}
