@@ -50,7 +50,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -354,7 +353,8 @@ struct StoredState {
 /// after a crash, the writes that survive must be all those up to some moment, not before the last
 /// sync that returned true. A log that a crash tore is cut there; a log damaged elsewhere is for
 /// the Storage to notice and not to load.
-/// - load: called once, before anything else.
+/// - load: called once, before anything else. Safety: what it returns is durable. Where the last
+///   process ended between a write and its sync, load makes that write durable or drops it.
 /// - save_vote: term and vote change together or not at all.
 /// - append: the log now holds these entries at first_index and after, and nothing behind them. So
 ///   it also cuts off what a new leader overruled.
@@ -552,7 +552,7 @@ class Log {
     }
 
     LogPosition base_;
-    std::deque<Entry<T>> entries_;
+    std::vector<Entry<T>> entries_;
 };
 
 // ===== 7 Quorum ==================================================================================
@@ -566,14 +566,14 @@ class Log {
 /// Quadratic, but free of allocation; there are few voters.
 template <class Voters, class Voter, class Value>
 constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimited) {
-    std::optional<Value> best;
+    const Value* best = nullptr;
     for (const Voter& voter : voters) {
         if (best && voter.*reached <= *best) continue;
         std::size_t count = 0;
         for (const Voter& other : voters) count += other.*reached >= voter.*reached ? 1 : 0;
-        if (2 * count > voters.size()) best = voter.*reached;
+        if (2 * count > voters.size()) best = &(voter.*reached);
     }
-    return best.value_or(unlimited);
+    return best ? *best : unlimited;
 }
 }  // namespace detail
 
@@ -928,7 +928,7 @@ class Replica {
     Time stop() {
         become(Role::follower);
         answers_.clear();
-        while (!own_.empty()) settle_own(TransitionState::outcome_unknown);
+        while (oldest_own()) settle_own(TransitionState::outcome_unknown);
         publish();
         return never;
     }
@@ -1367,12 +1367,19 @@ class Replica {
         if (transition) machine_->register_transition_state(transition->get_id(), state);
     }
 
+    /// Nothing when the fate of all is known.
+    const Own* oldest_own() const { return settled_ < own_.size() ? &own_[settled_] : nullptr; }
+
     /// Takes the oldest of its own, whose fate is known. Safety: only what can no longer commit is
     /// called abandoned, since whoever hears that may ask again.
     void settle_own(TransitionState state) {
-        machine_->register_transition_state(own_.front().id, state);
-        own_bytes_ -= own_.front().bytes;
-        own_.pop_front();
+        Own& own = own_[settled_++];
+        machine_->register_transition_state(own.id, state);
+        own_bytes_ -= own.bytes;
+        // Whenever half are settled those go, so that each is moved once on average.
+        if (2 * settled_ < own_.size()) return;
+        own_.erase(own_.begin(), own_.begin() + static_cast<std::ptrdiff_t>(settled_));
+        settled_ = 0;
     }
 
     /// In the log's order, each entry once [Raft 5.3, Figure 2: rules for all servers]. It settles
@@ -1383,10 +1390,11 @@ class Replica {
             // Safety: an entry that another log replaced may come back from a third. It never
             // commits only once a later term's entry has, since no log goes on from that with an
             // older term.
-            while (!own_.empty() && own_.front().at.term < entry.term) {
+            while (oldest_own() && oldest_own()->at.term < entry.term) {
                 settle_own(TransitionState::abandoned_conflict_with_leader);
             }
-            if (!own_.empty() && own_.front().at == LogPosition{status_.last_applied, entry.term}) {
+            LogPosition at{status_.last_applied, entry.term};
+            if (oldest_own() && oldest_own()->at == at) {
                 settle_own(TransitionState::committed);
             }
             if (auto* transition = std::get_if<T>(&entry.command)) {
@@ -1476,8 +1484,8 @@ class Replica {
     void install_snapshot() {
         apply_committed();
         LogPosition at = incoming_->last_included();
-        while (!own_.empty() && own_.front().at <= at) {
-            bool covered = own_.front().at.index <= at.index;
+        while (oldest_own() && oldest_own()->at <= at) {
+            bool covered = oldest_own()->at.index <= at.index;
             settle_own(covered ? TransitionState::outcome_unknown
                                : TransitionState::abandoned_conflict_with_leader);
         }
@@ -1551,7 +1559,8 @@ class Replica {
     Time heartbeat_deadline_ = never;  // leader
 
     std::optional<ReplicaId> registered_leader_;
-    std::deque<Own> own_;                  // Transitions taken here and not settled, oldest first.
+    std::vector<Own> own_;                 // Transitions taken here, oldest first,
+    std::size_t settled_ = 0;              // ... of which so many are settled.
     std::uint64_t own_bytes_ = 0;          // Of those.
     std::optional<Snapshot<D>> incoming_;  // follower: a snapshot that arrives in chunks
     std::optional<Snapshot<D>> outgoing_;  // leader: the snapshot that it sends
