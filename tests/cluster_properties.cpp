@@ -2,42 +2,13 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 
-#include <cstdlib>
-#include <iostream>
+#include <cstdint>
 #include <string>
 
-#include "testing/simulator.hpp"
+#include "testing/little_raft_testing.hpp"
+#include "testing/rapidcheck.hpp"
 
 using namespace little_raft::testing;
-
-namespace rc {
-template <>
-struct Arbitrary<Op> {
-    static Gen<Op> arbitrary() {
-        // Deliveries, time-outs and transitions make a cluster live; the rest are faults.
-        auto step = gen::weightedElement<Step>({{30, Step::deliver},
-                                                {3, Step::duplicate},
-                                                {3, Step::drop},
-                                                {9, Step::time_out},
-                                                {3, Step::advance},
-                                                {8, Step::propose},
-                                                {2, Step::crash},
-                                                {3, Step::restart},
-                                                {1, Step::partition},
-                                                {1, Step::one_way},
-                                                {2, Step::heal}});
-        return gen::build<Op>(gen::set(&Op::step, step),
-                              gen::set(&Op::a, gen::resize(1000, gen::arbitrary<std::uint16_t>())),
-                              gen::set(&Op::b, gen::resize(1000, gen::arbitrary<std::uint16_t>())));
-    }
-};
-}  // namespace rc
-
-namespace little_raft::testing {
-inline void showValue(const Op& op, std::ostream& out) {
-    out << name_of(op.step) << ' ' << op.a << ' ' << op.b;
-}
-}  // namespace little_raft::testing
 
 namespace {
 /// Runs a rapidcheck property inside a doctest test case; the message says how to repeat it.
@@ -53,24 +24,17 @@ void figure_3_holds(std::uint64_t replicas, const char* description) {
         Configuration configuration;
         configuration.replicas = replicas;
         configuration.seed = seed;
-        Simulator simulator(configuration);
-        std::string failure = simulator.run(schedule);
+        Simulator<DigestTest> simulator(configuration);
+        bool passed = simulator.run(schedule);
         coverage.add(simulator.coverage());
-        if (!failure.empty()) {
-            RC_FAIL(failure + "\nto repeat it:\n  LITTLE_RAFT_CONFIGURATION='" +
-                    configuration.to_text() + "' \\\n  LITTLE_RAFT_SCHEDULE='" + to_text(schedule) +
-                    "' tests/run swarm -- -ns -tc='replay*'");
-        }
+        if (!passed) RC_FAIL(repeat<DigestTest>({configuration, schedule}, {}).text);
     };
     check_property(description, property);
     MESSAGE("seen by " << replicas << " replicas:\n" << coverage.to_text());
-    CHECK(coverage[Event::election_won] > 0);
-    CHECK(coverage[Event::commit] > 0);
-    CHECK(coverage[Event::drop] > 0);
-    CHECK(coverage[Event::duplicate] > 0);
-    CHECK(coverage[Event::crash_inside_poll] > 0);
-    CHECK(coverage[Event::blocked] > 0);
-    CHECK(coverage[Event::healed] > 0);
+    for (Event event : {Event::election_won, Event::commit, Event::drop, Event::duplicate,
+                        Event::crash_inside_poll, Event::blocked, Event::healed}) {
+        CHECK_MESSAGE(coverage[event] > 0, "never seen: " << name_of(event));
+    }
 }
 }  // namespace
 

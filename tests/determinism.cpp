@@ -1,33 +1,36 @@
 // Prints a hash of everything that clusters send, apply and report under fixed schedules. The test
 // runs it as built by several compilers, standard libraries and optimizations: all must agree.
 #include <cinttypes>
+#include <cstdint>
 #include <cstdio>
 
-#include "testing/simulator.hpp"
+#include "testing/little_raft_testing.hpp"
 
 using namespace little_raft::testing;
 
 int main() {
     std::uint64_t hash = 0;
-    std::uint64_t elections = 0;
-    for (std::uint64_t seed = 0; seed < 100; ++seed) {
-        Random random(mix(seed, 2014));
-        Configuration configuration = Configuration::draw(random);
-        Schedule schedule = draw_schedule(random, 400);
-        Simulator first(configuration);
-        Simulator second(configuration);
-        if (!first.run(schedule).empty() || !second.run(schedule).empty()) {
-            std::printf("schedule %" PRIu64 " failed: %s\n", seed, first.failure().c_str());
+    Coverage coverage;
+    for (std::uint64_t index = 0; index < 100; ++index) {
+        Case drawn = draw_case(2014, index);
+        Simulator<DigestTest> first(drawn.configuration);
+        Simulator<DigestTest> second(drawn.configuration);
+        if (!first.run(drawn.schedule) || !second.run(drawn.schedule)) {
+            const Failure& failure = first.failure() ? *first.failure() : *second.failure();
+            std::printf("schedule %" PRIu64 " failed: %s\n", index, failure.detail.c_str());
             return 1;
         }
-        if (first.trace() != second.trace()) {
-            std::printf("schedule %" PRIu64 " took two courses in one process\n", seed);
+        if (first.trace() != second.trace() || first.fingerprint() != second.fingerprint()) {
+            std::printf("schedule %" PRIu64 " took two courses in one process\n", index);
             return 1;
         }
         hash = mix(hash, first.trace());
-        elections += first.coverage()[Event::election_won];
+        hash = mix(hash, first.fingerprint());
+        coverage.add(first.coverage());
     }
-    if (elections == 0) {
+    for (std::uint64_t count : coverage.events) hash = mix(hash, count);
+    for (std::uint64_t count : coverage.laws) hash = mix(hash, count);
+    if (coverage[Event::election_won] == 0) {
         std::printf("nothing happened\n");
         return 1;
     }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "little_raft.hpp"
+
 namespace little_raft::testing {
 
 /// Replicas are counted from 0 here and called 1, 2, ... by whatever shows them; their ReplicaId is

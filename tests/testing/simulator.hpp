@@ -1,264 +1,76 @@
-// A deterministic cluster in one thread: real replicas, virtual clocks, a network and disks that a
-// schedule of small steps moves. After every step it checks the five properties of Figure 3 of the
-// Raft paper and what this library promises on top. No wall clock, no global, no randomness of its
-// own: the same configuration and schedule give the same run everywhere.
+// A deterministic cluster in one thread: real replicas of the user's machine, virtual clocks, a
+// network and disks that a schedule of small steps moves, watched by a Ghost. No wall clock, no
+// global, no randomness but the configuration's seed: the same configuration and schedule give the
+// same run everywhere.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <map>
+#include <filesystem>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "fingerprint.hpp"
+#include "invariants.hpp"
 #include "little_raft.hpp"
+#include "random.hpp"
+#include "record.hpp"
+#include "schedule.hpp"
+#include "subject.hpp"
 
 namespace little_raft::testing {
 
-/// SplitMix64, for schedules: the same numbers with every standard library.
-class Random {
- public:
-    explicit Random(std::uint64_t seed) : state_(seed) {}
-    std::uint64_t next() {
-        std::uint64_t z = (state_ += 0x9e3779b97f4a7c15);
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-        return z ^ (z >> 31);
-    }
-    std::uint64_t below(std::uint64_t bound) { return next() % bound; }
-
- private:
-    std::uint64_t state_;
-};
-
-inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-    return Random(a * 0x9e3779b97f4a7c15 ^ (b + 0x2545f4914f6cdd1d)).next();
-}
-
-// ----- Schedules ---------------------------------------------------------------------------------
-
-enum class Step : std::uint8_t {
-    deliver,    ///< Message a of those in flight reaches its replica.
-    duplicate,  ///< It does, and stays in flight.
-    drop,       ///< It is lost.
-    time_out,   ///< The clock of replica a, or for even b a leader's, reaches its next deadline.
-    advance,    ///< Every clock moves on by b milliseconds; nobody is polled.
-    propose,    ///< The machine of replica a, or mostly of a leader, has b more transitions.
-    crash,      ///< Replica a dies after b more calls of its disk; what was not synced may be lost.
-    restart,    ///< Replica a, if dead, comes back.
-    partition,  ///< Replicas in the bit set a no longer talk to the others.
-    one_way,    ///< Replica a no longer reaches replica b.
-    heal,       ///< All links work.
-};
-inline constexpr std::size_t step_kinds = 11;
-
-inline const char* name_of(Step step) {
-    static constexpr std::array<const char*, step_kinds> names = {
-        "deliver", "duplicate", "drop",      "time_out", "advance", "propose",
-        "crash",   "restart",   "partition", "one_way",  "heal"};
-    return names[static_cast<std::size_t>(step)];
-}
-
-/// One step. Its numbers are taken modulo what is there when it runs, so every part of a schedule
-/// is a schedule: that is what makes shrinking work.
-struct Op {
-    Step step = Step::deliver;
-    std::uint32_t a = 0;
-    std::uint32_t b = 0;
-    friend bool operator==(const Op&, const Op&) = default;
-};
-
-using Schedule = std::vector<Op>;
-
-inline std::string to_text(const Schedule& schedule) {
-    std::ostringstream text;
-    for (const Op& op : schedule) text << name_of(op.step) << ' ' << op.a << ' ' << op.b << "; ";
-    return text.str();
-}
-
-/// The reverse of to_text. Nothing if the text is no schedule.
-inline std::optional<Schedule> schedule_of(const std::string& text) {
-    Schedule schedule;
-    std::istringstream in(text);
-    for (std::string name; in >> name;) {
-        Op op;
-        char end = 0;
-        std::size_t kind = 0;
-        while (kind < step_kinds && name != name_of(static_cast<Step>(kind))) ++kind;
-        if (kind == step_kinds || !(in >> op.a >> op.b >> end) || end != ';') return std::nullopt;
-        op.step = static_cast<Step>(kind);
-        schedule.push_back(op);
-    }
-    return schedule;
-}
-
-// ----- Configuration and results -----------------------------------------------------------------
-
-struct Configuration {
-    std::uint64_t replicas = 3;
-    std::uint64_t snapshot_delta = 8;
-    std::uint64_t snapshot_trailing = 2;
-    std::uint64_t chunk_bytes = 7;
-    std::uint64_t entries_per_message = 2;
-    std::uint64_t inflight_messages = 3;
-    std::uint64_t uncommitted_entries = 20;
-    bool fifo = false;  ///< Links keep the order of messages.
-    std::uint64_t seed = 0;
-
-    static Configuration draw(Random& random) {
-        static constexpr std::array<std::uint64_t, 10> sizes = {1, 2, 3, 3, 3, 4, 5, 5, 6, 7};
-        Configuration drawn;
-        drawn.replicas = sizes[random.below(sizes.size())];
-        drawn.snapshot_delta = random.below(4) == 0 ? 0 : 1 + random.below(12);
-        drawn.snapshot_trailing = random.below(6);
-        drawn.chunk_bytes = random.below(2) == 0 ? 5 + random.below(8) : 1000;
-        drawn.entries_per_message = 1 + random.below(5);
-        drawn.inflight_messages = 1 + random.below(5);
-        drawn.uncommitted_entries = 2 + random.below(30);
-        drawn.fifo = random.below(3) == 0;
-        drawn.seed = random.next();
-        return drawn;
-    }
-
-    std::string to_text() const {
-        std::ostringstream text;
-        text << replicas << ' ' << snapshot_delta << ' ' << snapshot_trailing << ' ' << chunk_bytes
-             << ' ' << entries_per_message << ' ' << inflight_messages << ' ' << uncommitted_entries
-             << ' ' << fifo << ' ' << seed;
-        return text.str();
-    }
-
-    static std::optional<Configuration> of(const std::string& text) {
-        Configuration c;
-        std::istringstream in(text);
-        in >> c.replicas >> c.snapshot_delta >> c.snapshot_trailing >> c.chunk_bytes >>
-            c.entries_per_message >> c.inflight_messages >> c.uncommitted_entries >> c.fifo >>
-            c.seed;
-        return in ? std::optional(c) : std::nullopt;
-    }
-};
-
-/// What a run saw: a property that was never put to the test proves nothing.
-enum class Event : std::uint8_t {
-    step,
-    message,
-    delivery,
-    drop,
-    duplicate,
-    blocked,
-    crash,
-    crash_inside_poll,
-    restart,
-    unsynced_write_lost,
-    election_started,
-    election_won,
-    leader_deposed_with_uncommitted,
-    commit,
-    apply,
-    snapshot_created,
-    snapshot_installed,
-    log_compacted,
-    entries_truncated,
-    proposed,
-    abandoned_not_leader,
-    abandoned_overloaded,
-    abandoned_conflict,
-    outcome_unknown,
-    healed,
-};
-inline constexpr std::size_t event_kinds = 25;
-
-inline const char* name_of(Event event) {
-    static constexpr std::array<const char*, event_kinds> names = {
-        "steps",
-        "messages",
-        "deliveries",
-        "drops",
-        "duplicates",
-        "messages blocked by partitions",
-        "crashes",
-        "crashes inside a poll",
-        "restarts",
-        "unsynced writes lost",
-        "elections started",
-        "elections won",
-        "leaders deposed with uncommitted entries",
-        "commits",
-        "applies",
-        "snapshots created",
-        "snapshots installed",
-        "logs compacted",
-        "truncations of conflicting entries",
-        "transitions proposed",
-        "abandoned: not leader",
-        "abandoned: overloaded",
-        "abandoned: conflict with leader",
-        "outcome unknown",
-        "clusters healed and converged"};
-    return names[static_cast<std::size_t>(event)];
-}
-
-struct Coverage {
-    std::array<std::uint64_t, event_kinds> counts{};
-    std::uint64_t& operator[](Event event) { return counts[static_cast<std::size_t>(event)]; }
-    void add(const Coverage& other) {
-        for (std::size_t i = 0; i < event_kinds; ++i) counts[i] += other.counts[i];
-    }
-    /// The first event that never happened, if any.
-    const char* missing() const {
-        for (std::size_t i = 0; i < event_kinds; ++i) {
-            if (counts[i] == 0) return name_of(static_cast<Event>(i));
-        }
-        return nullptr;
-    }
-    std::string to_text() const {
-        std::ostringstream text;
-        for (std::size_t i = 0; i < event_kinds; ++i) {
-            text << "  " << counts[i] << ' ' << name_of(static_cast<Event>(i)) << '\n';
-        }
-        return text.str();
-    }
-};
-
-// ----- User types --------------------------------------------------------------------------------
-
-struct Command {
-    std::uint64_t id = 0;
-    std::uint64_t get_id() const { return id; }
-};
-
+template <class S>
 class Simulator;
 
-/// Its state is a digest of everything applied, in order.
-struct Machine {
-    using Transition = Command;
-    using SnapshotData = std::string;
+// ----- What a replica is given -------------------------------------------------------------------
 
-    Simulator* simulator = nullptr;
+/// Wraps the user's machine: keeps what it is to propose, tells the ghost what it is told.
+template <class S>
+struct SimulatedMachineBase {
+    using Traits = SubjectTraits<S>;
+    using Transition = typename Traits::T;
+
+    Simulator<S>* simulator = nullptr;
     std::size_t node = 0;
-    std::uint64_t digest = 0;
-    std::vector<Command> pending;
-    std::optional<Snapshot<std::string>> saved;  // On disk.
+    std::unique_ptr<typename Traits::M> machine;  // Gone with its process.
+    std::vector<std::uint64_t> pending;           // By their numbers.
+    std::uint64_t applied_hash = 0;               // Of the numbers of all that it applied.
+    bool touched = false;                         // Its state changed since it was last compared.
+    std::optional<Snapshot<typename Traits::D>> saved;  // On disk.
 
-    void register_transition_state(std::uint64_t id, TransitionState state);
-    void apply_transition(const Command& command);
-    std::vector<Command> get_pending_transitions() { return std::exchange(pending, {}); }
-    std::optional<Snapshot<std::string>> get_snapshot() { return saved; }
-    std::string create_snapshot(Index last_included_index, Term last_included_term);
-    void set_snapshot(const Snapshot<std::string>& snapshot);
+    void register_transition_state(const typename Traits::Id& id, TransitionState state);
+    void apply_transition(const Transition& transition);
+    std::vector<Transition> get_pending_transitions();
 };
 
-using Message = MessageOf<Machine>;
-using LogEntry = Entry<Command>;
+template <class S, bool snapshotting = SubjectTraits<S>::snapshotting>
+struct SimulatedMachine : SimulatedMachineBase<S> {};
 
-struct Network {
-    Simulator* simulator = nullptr;
+template <class S>
+struct SimulatedMachine<S, true> : SimulatedMachineBase<S> {
+    using SnapshotData = typename SubjectTraits<S>::D;
+
+    std::optional<Snapshot<SnapshotData>> get_snapshot() { return this->saved; }
+    SnapshotData create_snapshot(Index last_included_index, Term last_included_term);
+    void set_snapshot(const Snapshot<SnapshotData>& snapshot);
+    void check_saved();
+};
+
+template <class S>
+struct SimulatedCluster {
+    using Message = MessageOf<SimulatedMachine<S>>;
+
+    Simulator<S>* simulator = nullptr;
     std::size_t node = 0;
     std::vector<Message> inbox;
 
@@ -268,170 +80,459 @@ struct Network {
     void register_leader(std::optional<ReplicaId>) {}
 };
 
-/// The log with a hash chain along it: equal hashes at an index mean equal logs up to there.
-struct Image {
-    Term term;
-    std::optional<ReplicaId> voted_for;
-    LogPosition base;
-    std::uint64_t base_hash = 0;
-    std::vector<LogEntry> entries;
-    std::vector<std::uint64_t> hashes;
+/// A disk that loses, in a crash, all writes after some moment since the last sync. With a Storage
+/// of the subject's it passes everything on, and knows what that may have lost.
+template <class S>
+struct SimulatedDisk {
+    using T = typename SubjectTraits<S>::T;
+    using LogEntry = Entry<T>;
 
-    Index last_index() const { return base.index + entries.size(); }
-    std::optional<std::uint64_t> hash_at(Index index) const {
-        if (index < base.index || index > last_index()) return std::nullopt;
-        return index == base.index ? base_hash : hashes[index - base.index - 1];
+    /// What brings back the disk as it was before a write that no sync followed.
+    struct Write {
+        enum Kind : std::uint8_t { vote, append, compact } kind = vote;
+        Term term = {};
+        std::optional<ReplicaId> voted_for = std::nullopt;
+        LogPosition base = {};
+        std::uint64_t base_hash = 0;
+        std::size_t kept = 0;          // append: entries before the new ones
+        std::size_t added = 0;         // append
+        std::vector<Mark> marks = {};  // What was cut off or compacted.
+        std::vector<LogEntry> entries = {};
+    };
+
+    Simulator<S>* simulator = nullptr;
+    std::size_t node = 0;
+    std::vector<LogEntry> entries;  // Of the log whose marks the ghost has.
+    std::vector<Write> unsynced;
+    std::optional<std::uint64_t> calls_left;  // Until the process dies.
+    std::uint64_t slow = 0;                   // Milliseconds that the next sync takes.
+    bool fails = false;                       // The next sync does.
+    bool failed = false;                      // One did, in this process.
+    std::uint8_t called = 0;                  // In this poll, a bit for each kind of call.
+
+    StoredState<T> load();
+    void save_vote(Term term, std::optional<ReplicaId> voted_for);
+    void append(Index first_index, const std::vector<LogEntry>& added);
+    void compact(LogPosition last_included);
+    bool sync();
+
+    /// The process ended. `entropy` says how many of the writes since the last sync survived.
+    void crash(std::uint64_t entropy);
+    void undo();
+    bool is_at(const StoredState<T>& state) const;
+
+ private:
+    bool dies(unsigned kind);
+};
+
+/// Where the subject's own Storage lives, if it has one: a directory for each replica, and a copy
+/// of each as of its last sync.
+template <class S, bool stores = SubjectTraits<S>::stores>
+struct OwnStorage {
+    void make(std::size_t) {}
+};
+
+template <class S>
+struct OwnStorage<S, true> {
+    std::filesystem::path root;
+    std::vector<std::unique_ptr<typename S::Storage>> storages;
+    std::vector<bool> power_lost;
+
+    OwnStorage() = default;
+    OwnStorage(const OwnStorage&) = delete;
+    OwnStorage& operator=(const OwnStorage&) = delete;
+    ~OwnStorage() {
+        storages.clear();
+        std::error_code ignored;
+        if (!root.empty()) std::filesystem::remove_all(root, ignored);
     }
-    Term term_at(Index index) const {
-        return index == base.index ? base.term : entries[index - base.index - 1].term;
+    /// The first name that nobody has taken.
+    void make(std::size_t replicas) {
+        for (std::uint64_t k = 0; root.empty(); ++k) {
+            auto name = std::filesystem::temp_directory_path() /
+                        ("little_raft_testing_" + std::to_string(k));
+            if (std::filesystem::create_directory(name)) root = name;
+        }
+        storages.resize(replicas);
+        power_lost.resize(replicas);
+        for (std::size_t i = 0; i < replicas; ++i) {
+            std::filesystem::create_directory(live(i));
+            std::filesystem::create_directory(synced(i));
+        }
+    }
+    std::filesystem::path live(std::size_t i) const { return root / std::to_string(i + 1); }
+    std::filesystem::path synced(std::size_t i) const {
+        return root / (std::to_string(i + 1) + "_synced");
+    }
+    static void replace(const std::filesystem::path& to, const std::filesystem::path& from) {
+        std::filesystem::remove_all(to);
+        std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
     }
 };
 
-/// Loses, in a crash, all writes after some moment since the last sync.
-struct Disk {
-    Simulator* simulator = nullptr;
-    std::size_t node = 0;
-    Image written;
-    std::vector<Image> unsynced;  // What it would look like had it stopped before each write.
-    std::optional<std::uint64_t> calls_left;  // Until the process dies.
-
-    bool dies();
-    StoredState<Command> load();
-    void save_vote(Term term, std::optional<ReplicaId> voted_for);
-    void append(Index first_index, const std::vector<LogEntry>& entries);
-    void compact(LogPosition last_included);
-    bool sync();
-    const Image& durable() const { return unsynced.empty() ? written : unsynced.front(); }
+/// What a client saw of one transition. Times count steps.
+template <class S>
+struct ClientCall {
+    std::uint64_t number = 0;  ///< Each transition is a client of its own.
+    std::uint64_t invoked = 0;
+    std::optional<std::uint64_t> answered = std::nullopt;  ///< Nothing: its outcome is not known.
+    std::optional<AnswerOf<S>> answer = std::nullopt;
+    bool refused = false;  ///< It was told that it has no effect, now or later.
 };
 
 // ----- Simulator ---------------------------------------------------------------------------------
 
+template <class S>
 class Simulator {
  public:
-    using Replica = little_raft::Replica<Network, Machine, Disk>;
+    using Traits = SubjectTraits<S>;
+    using T = typename Traits::T;
+    using D = typename Traits::D;
+    using Machine = SimulatedMachine<S>;
+    using Cluster = SimulatedCluster<S>;
+    using Disk = SimulatedDisk<S>;
+    using Message = MessageOf<Machine>;
+    using Replica = little_raft::Replica<Cluster, Machine, Disk>;
 
-    explicit Simulator(const Configuration& configuration)
-        : configuration_(configuration), random_(configuration.seed) {
-        nodes_.resize(configuration.replicas);
+    explicit Simulator(const Configuration& configuration, Record* record = nullptr)
+        : configuration_(configuration),
+          random_(configuration.seed),
+          ghost_(configuration.replicas, limits_of(configuration)),
+          nodes_(configuration.replicas),
+          calls_(1),
+          record_(record) {
+        Traits::check();
+        transitions_.push_back(T{draw_transition(0)});
+        own_storage_.make(nodes_.size());
+        if constexpr (Traits::digests) {
+            model_.machine.reset(new typename Traits::M(Traits::machine()));
+            model_.digests.push_back(S::digest(*model_.machine));
+        } else {
+            shadows_.resize(nodes_.size());
+        }
+        begin_step("All replicas start.");
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            Node& node = nodes_[i];
-            node.machine.simulator = node.network.simulator = node.disk.simulator = this;
-            node.machine.node = node.network.node = node.disk.node = i;
+            bind(i);
             boot(i);
         }
+        end_step();
     }
-    Simulator(const Simulator&) = delete;
+
+    /// A cluster in the same state that goes on independently, without a record. Only for machines
+    /// that can be copied and the kit's own disk.
+    Simulator(const Simulator& other)
+        : configuration_(other.configuration_),
+          random_(other.random_),
+          ghost_(other.ghost_),
+          nodes_(other.nodes_.size()),
+          flying_(other.flying_),
+          flights_(other.flights_),
+          free_flights_(other.free_flights_),
+          transitions_(other.transitions_),
+          calls_(other.calls_),
+          highest_id_(other.highest_id_),
+          answered_now_(other.answered_now_),
+          expected_(other.expected_),
+          model_(other.model_),
+          shadows_(other.shadows_),
+          time_(other.time_),
+          boots_(other.boots_),
+          steps_(other.steps_),
+          trace_(other.trace_) {
+        static_assert(!Traits::stores, "little_raft: a subject's own Storage cannot be copied");
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            nodes_[i].take(other.nodes_[i]);
+            bind(i);
+            if (other.nodes_[i].replica) {
+                nodes_[i].replica.emplace(*other.nodes_[i].replica, nodes_[i].cluster,
+                                          nodes_[i].machine, nodes_[i].disk);
+            }
+        }
+    }
     Simulator& operator=(const Simulator&) = delete;
 
-    /// Runs a schedule, then heals a random majority and lets it converge. Empty: all was well.
-    std::string run(const Schedule& schedule) {
+    /// Runs a schedule, then heals a random majority and lets it converge. True: all was well.
+    bool run(const Schedule& schedule) {
         for (const Op& op : schedule) {
             apply(op);
-            if (!failure_.empty()) return failure_;
+            if (failure()) return false;
         }
         converge();
-        return failure_;
+        return !failure();
     }
 
-    const std::string& failure() const { return failure_; }
-    Coverage& coverage() { return coverage_; }
+    /// The first law that broke.
+    const std::optional<Failure>& failure() const { return ghost_.failure(); }
+    Coverage& coverage() { return ghost_.coverage(); }
+    const Ghost& ghost() const { return ghost_; }
+    const Configuration& configuration() const { return configuration_; }
     /// Of all that was sent, applied and reported, in order.
     std::uint64_t trace() const { return trace_; }
+    /// How many steps apply() took; where a run failed, the last one.
+    std::uint64_t steps() const { return steps_; }
+
+    std::size_t replicas() const { return nodes_.size(); }
+    std::size_t messages_in_flight() const { return flying_.size(); }
+    bool is_alive(std::size_t i) const { return nodes_[i].replica.has_value(); }
+    bool is_paused(std::size_t i) const { return nodes_[i].paused; }
+    /// Precondition: is_alive(i).
+    const Status& status(std::size_t i) const { return nodes_[i].replica->status(); }
+    /// Precondition: is_alive(i).
+    const typename Traits::M& machine(std::size_t i) const { return *nodes_[i].machine.machine; }
+    /// The message that deliver would take for this a; precondition: there are messages in flight.
+    const Message& message(std::size_t a) const { return flights_[flying_[pick(a)].flight]; }
+    /// Of all transitions proposed, in order.
+    std::vector<ClientCall<S>> history() const { return {calls_.begin() + 1, calls_.end()}; }
+    const T& transition(std::uint64_t number) const { return transitions_[number]; }
 
     void apply(const Op& op) {
-        ++coverage_[Event::step];
+        ++steps_;
+        ++coverage()[Event::step];
         std::size_t a = op.a % nodes_.size();
         switch (op.step) {
             case Step::deliver:
-                return take_message(op, true, false);
+                return take_message(op, Take::deliver);
             case Step::duplicate:
-                return take_message(op, true, true);
+                return take_message(op, Take::duplicate);
             case Step::drop:
-                return take_message(op, false, false);
+                return take_message(op, Take::drop);
+            case Step::corrupt:
+                return take_message(op, Take::corrupt);
             case Step::time_out:
-                if (op.b % 2 == 0) a = leader_or(a);
-                nodes_[a].now = std::max(nodes_[a].now, nodes_[a].deadline);
-                return poll(a);
+                return time_out(a, op.b % 4);
+            case Step::run:
+                return run_for(std::chrono::milliseconds(op.b % 100));
             case Step::advance:
-                for (Node& node : nodes_) node.now += std::chrono::milliseconds(op.b % 700);
-                return;
+                return advance(std::chrono::milliseconds(op.b % 700));
             case Step::propose:
-                return propose(a, 1 + op.b % 4);
+                return propose((op.b / 4) % 4 == 0 ? a : leader_or(a), 1 + op.b % 4);
             case Step::crash:
-                return crash(a, op.b % 6);
+                return crash(a, op.b % 6, op.b / 6);
             case Step::restart:
-                if (!nodes_[a].replica) boot(a);
-                return;
+                return restart(a);
             case Step::partition:
-                for (std::size_t i = 0; i < nodes_.size(); ++i) {
-                    bool inside = (op.a >> i) & 1;
-                    nodes_[i].unreachable = inside ? ~op.a : op.a;
-                }
-                return;
+                return partition(op.a);
             case Step::one_way:
-                nodes_[a].unreachable |= 1U << (op.b % nodes_.size());
-                return;
+                return one_way(a, op.b % nodes_.size());
             case Step::heal:
-                for (Node& node : nodes_) node.unreachable = 0;
-                return;
+                return heal();
+            case Step::pause:
+                return pause(a);
+            case Step::resume:
+                return resume(a);
+            case Step::clock_rate:
+                return clock_rate(a, 50 + op.b % 151);
+            case Step::clock_jump:
+                return clock_jump(a, std::chrono::milliseconds(op.b % 1500));
+            case Step::slow_disk:
+                return slow_disk(a, 1 + op.b % 1000);
+            case Step::fail_sync:
+                return fail_sync(a);
         }
     }
 
+    /// Every fault ends; a random majority is up, the rest stays dead. It must elect a leader,
+    /// commit what the leader has without any new transition, then take one, and agree.
+    void converge() {
+        healing_ = true;
+        Random random(mix(configuration_.seed, 0xc0e));
+        std::vector<std::size_t> core;
+        while (2 * core.size() <= nodes_.size()) {
+            std::size_t i = random.below(nodes_.size());
+            if (std::find(core.begin(), core.end(), i) == core.end()) core.push_back(i);
+        }
+        std::sort(core.begin(), core.end());
+        bring_up(core);
+        std::size_t leader = settle(core, nodes_.size());
+        if (failure()) return;
+        ++coverage()[Event::healed];
+        finale(random, core, leader);
+    }
+
+    /// Of the complete state, less what is only history: equal for states from which the same can
+    /// follow, as far as who holds what and what is in flight goes. Of time it knows whether a
+    /// leader counts as heard and which timers are due, not how long ago. For machines of any kind,
+    /// since their states follow from what they applied.
+    std::uint64_t fingerprint() const {
+        std::uint64_t hash = ghost_.fingerprint();
+        for (const Node& node : nodes_) {
+            hash = mix(hash, node.machine.applied_hash);
+            hash =
+                mix(hash, node.machine.saved ? node.machine.saved->last_included_index.value : 0);
+            hash = mix(hash, node.unreachable * 4U + (node.paused ? 2U : 0U) +
+                                 (node.disk.fails ? 1U : 0U));
+            hash = mix(hash, node.disk.calls_left ? *node.disk.calls_left + 1 : 0);
+            for (std::uint64_t number : node.machine.pending) hash = mix(hash, number);
+            for (const Message& message : node.cluster.inbox) hash = mix(hash, hash_of(message));
+            hash = mix(hash, node.replica ? Fingerprint::hash(*node.replica) : 0);
+        }
+        std::uint64_t messages = 0;  // In any order, unless links keep it.
+        for (const Flying& flying : flying_) {
+            std::uint64_t one = hash_of(flights_[flying.flight]);
+            messages = configuration_.fifo != 0 ? mix(messages, one) : messages + mix(one, 1);
+        }
+        return mix(hash, messages);
+    }
+
  private:
-    friend struct Machine;
-    friend struct Network;
-    friend struct Disk;
+    friend SimulatedMachineBase<S>;
+    friend SimulatedMachine<S>;
+    friend Cluster;
+    friend Disk;
 
     struct Node {
-        Network network;
+        Cluster cluster;
         Machine machine;
         Disk disk;
-        std::unique_ptr<Replica> replica;
+        std::optional<Replica> replica;
         Time now{};
         Time deadline{};
+        std::uint64_t rate = 100;       // Percent.
         std::uint32_t unreachable = 0;  // Bit set of the replicas that its messages do not reach.
-        bool dead = false;              // Died within the poll that is on.
-        // Seen after its last poll.
-        Term term;
-        Term synced_term;
-        Role role = Role::follower;
-        Index commit_index;
-        Index last_applied;
-        Index last_log_index;
-        Index last_index;  // On disk.
-        std::uint64_t last_hash = 0;
-        std::map<Term, ReplicaId> votes;
+        Duration delay{};               // Of what it sends in this poll, by a slow disk.
+        std::uint64_t entropy = 0;      // Of the crash to come.
+        bool paused = false;
+        bool booting = false;
+        bool dead = false;  // Died within the poll that is on.
+
+        /// All but the replica.
+        void take(const Node& other) {
+            cluster.inbox = other.cluster.inbox;
+            machine.pending = other.machine.pending;
+            machine.applied_hash = other.machine.applied_hash;
+            machine.touched = other.machine.touched;
+            machine.saved = other.machine.saved;
+            if (other.machine.machine)
+                machine.machine = std::make_unique<typename Traits::M>(*other.machine.machine);
+            disk = other.disk;
+            now = other.now;
+            deadline = other.deadline;
+            rate = other.rate;
+            unreachable = other.unreachable;
+            entropy = other.entropy;
+            paused = other.paused;
+        }
     };
 
-    /// What is known to be committed, at its index - 1.
-    struct Committed {
-        std::uint64_t hash;
-        std::uint64_t digest;  // Of a machine that applied everything up to here.
-        Term known_in;         // The term of the first replica that knew.
+    /// A message in flight, in the order of sending; the message itself lies in flights_.
+    struct Flying {
+        Time arrival;  // Where time passes by itself.
+        std::uint32_t record = 0;
+        std::uint16_t flight = 0;
+        std::uint8_t from = 0;
+        std::uint8_t to = 0;
     };
 
-    static ReplicaId id_of(std::size_t node) { return ReplicaId{node + 1}; }
-    static std::size_t node_of(ReplicaId id) { return static_cast<std::size_t>(id.value - 1); }
+    /// One machine that applies everything that commits; its digests tell what each state should
+    /// be.
+    struct Model {
+        std::unique_ptr<typename Traits::M> machine;
+        std::vector<std::uint64_t> digests;  // After each index.
+        Model() = default;
+        Model(const Model& other) : digests(other.digests) {
+            if (other.machine) machine = std::make_unique<typename Traits::M>(*other.machine);
+        }
+    };
 
-    void fail(const std::string& what) {
-        if (failure_.empty()) failure_ = what;
+    /// Without digests: a machine beside each replica's.
+    struct Shadow {
+        std::unique_ptr<typename Traits::M> machine;
+        Index index;
+        Shadow() = default;
+        Shadow(const Shadow& other) : index(other.index) {
+            if (other.machine) machine = std::make_unique<typename Traits::M>(*other.machine);
+        }
+        Shadow(Shadow&&) = default;
+    };
+
+    enum class Take { deliver, duplicate, drop, corrupt };
+
+    using HighestId = std::conditional_t<std::is_integral_v<typename Traits::Id>,
+                                         typename Traits::Id, std::monostate>;
+
+    static constexpr bool measures = requires { &T::get_size; };
+
+    static Limits limits_of(const Configuration& configuration) {
+        Limits limits;
+        limits.snapshot_delta = Traits::snapshotting ? configuration.snapshot_delta : 0;
+        limits.snapshot_trailing = configuration.snapshot_trailing;
+        limits.entries_per_message = configuration.entries_per_message;
+        limits.inflight_messages = configuration.inflight_messages;
+        limits.inflight_bytes = configuration.inflight_entries * sizeof(Entry<T>);
+        // A single entry may exceed the limits, and only get_size knows by how much.
+        limits.bytes_per_message =
+            measures ? ~std::uint64_t{0} / 2 : configuration.entries_per_message * sizeof(Entry<T>);
+        limits.uncommitted_entries = configuration.uncommitted_entries;
+        return limits;
     }
-    void require(bool holds, const char* what, std::size_t node) {
-        if (!holds) fail(std::string(what) + " (replica " + std::to_string(node + 1) + ")");
+
+    void bind(std::size_t i) {
+        Node& node = nodes_[i];
+        node.machine.simulator = node.cluster.simulator = node.disk.simulator = this;
+        node.machine.node = node.cluster.node = node.disk.node = i;
     }
+
     void trace(std::uint64_t what) { trace_ = mix(trace_, what); }
-
-    std::uint64_t committed_hash(Index index) const {
-        return index.value == 0 ? 0 : committed_[index.value - 1].hash;
-    }
 
     /// Some replica that takes itself for the leader; a if there is none.
     std::size_t leader_or(std::size_t a) const {
         for (std::size_t k = 0; k < nodes_.size(); ++k) {
             std::size_t i = (a + k) % nodes_.size();
-            if (nodes_[i].replica && nodes_[i].role == Role::leader) return i;
+            if (nodes_[i].replica && status(i).role == Role::leader) return i;
         }
         return a;
+    }
+
+    // ----- Transitions
+
+    T draw_transition(std::uint64_t number) {
+        Random random(mix(configuration_.seed, number));
+        return Traits::transition(random, number);
+    }
+
+    /// Returns its number.
+    std::uint64_t new_transition(std::size_t i, bool repeats) {
+        std::uint64_t number = ghost_.proposed(i, repeats);
+        T transition = draw_transition(number);
+        for (std::uint64_t k = 0; known(transition.get_id()) && k < 100; ++k) {
+            transition = draw_transition(mix(number, k));  // An id that was seen before.
+        }
+        ghost_.require(Law::committed_once, !known(transition.get_id()),
+                       "the subject draws the same id again and again", i);
+        if constexpr (std::is_integral_v<typename Traits::Id>) {
+            highest_id_ =
+                number == 1 ? transition.get_id() : std::max(highest_id_, transition.get_id());
+        }
+        transitions_.push_back(std::move(transition));
+        calls_.push_back({number, steps_, std::nullopt, std::nullopt, false});
+        return number;
+    }
+
+    /// Ids that rise are all new: that is told without a search.
+    bool known(const typename Traits::Id& id) const {
+        if constexpr (std::is_integral_v<typename Traits::Id>) {
+            if (transitions_.size() > 1 && id > highest_id_) return false;
+        }
+        return transitions_.size() > 1 && number_of(id) != unknown_number;
+    }
+
+    /// Most ids are the number itself, or lie at a fixed distance from it.
+    std::uint64_t number_of(const typename Traits::Id& id) const {
+        if constexpr (std::is_integral_v<typename Traits::Id>) {
+            auto guess = static_cast<std::uint64_t>(id) -
+                         static_cast<std::uint64_t>(transitions_[0].get_id());
+            if (guess > 0 && guess < transitions_.size() && transitions_[guess].get_id() == id)
+                return guess;
+        }
+        for (std::size_t k = transitions_.size(); k > 1; --k) {
+            if (transitions_[k - 1].get_id() == id) return k - 1;
+        }
+        return unknown_number;
+    }
+
+    std::uint64_t number_of(const Entry<T>& entry) const {
+        const T* transition = std::get_if<T>(&entry.command);
+        return transition ? number_of(transition->get_id()) : noop_number;
     }
 
     // ----- The life of a replica
@@ -444,565 +545,1140 @@ class Simulator {
         options.snapshot_delta = configuration_.snapshot_delta;
         options.snapshot_trailing = configuration_.snapshot_trailing;
         options.snapshot_chunk_bytes = configuration_.chunk_bytes;
-        options.append_bytes_max = configuration_.entries_per_message * sizeof(LogEntry);
+        options.append_bytes_max = configuration_.entries_per_message * sizeof(Entry<T>);
         options.inflight_messages_max = configuration_.inflight_messages;
+        options.inflight_bytes_max = configuration_.inflight_entries * sizeof(Entry<T>);
         options.uncommitted_entries_max = configuration_.uncommitted_entries;
         options.seed = configuration_.seed + boots_++;
-        node.machine.digest = 0;
+        if (configuration_.noop_transition != 0)
+            options.noop_transition = transitions_[new_transition(i, true)];
+        node.machine.machine.reset(new typename Traits::M(Traits::machine()));
         node.machine.pending.clear();
-        node.network.inbox.clear();
-        node.replica = std::make_unique<Replica>(id_of(i), peers, node.network, node.machine,
-                                                 node.disk, options);
-        Status status = node.replica->status();
-        require(!status.fault, "a correct disk was refused", i);
-        require(status.term == node.disk.written.term, "the term on disk is taken up", i);
-        require(status.term >= node.synced_term, "a synced term is not lost", i);
-        node.term = status.term;
-        node.role = Role::follower;
-        node.commit_index = node.last_applied = status.last_applied;
-        node.last_index = status.last_log_index;
+        node.machine.applied_hash = 0;
+        node.machine.touched = true;
+        node.cluster.inbox.clear();
+        node.disk.failed = false;
+        node.booting = true;
+        node.replica.emplace(id_of(i), peers, node.cluster, node.machine, node.disk,
+                             std::move(options));
+        node.booting = false;
+        LogPosition saved =
+            node.machine.saved ? node.machine.saved->last_included() : LogPosition{};
+        ghost_.booted(i, status(i), saved);
         node.deadline = node.now;
-        ++coverage_[Event::restart];
         poll(i);
     }
 
-    void crash(std::size_t i, std::uint64_t calls) {
-        Node& node = nodes_[i];
-        if (!node.replica) return;
-        if (calls > 0) {
-            node.disk.calls_left = calls - 1;
-        } else {
-            bury(i);
-        }
-    }
-
     /// The process is gone; the disk keeps what it synced and, maybe, some of what it did not.
-    void bury(std::size_t i) {
+    void bury(std::size_t i, std::uint64_t entropy) {
         Node& node = nodes_[i];
-        ++coverage_[Event::crash];
+        ++coverage()[Event::crash];
+        note(Record::What::crash, i, "dies");
         node.replica.reset();
-        node.dead = false;
+        node.machine.machine.reset();
+        node.dead = node.paused = false;
         node.disk.calls_left.reset();
-        std::uint64_t kept = random_.below(node.disk.unsynced.size() + 1);
-        if (kept < node.disk.unsynced.size()) {
-            ++coverage_[Event::unsynced_write_lost];
-            node.disk.written = node.disk.unsynced[kept];
-        }
-        node.disk.unsynced.clear();
-        for (auto& [id, outcome] : outcomes_) {
-            if (outcome.node == i && !outcome.is_final) outcome.is_final = true;  // It cannot tell.
-        }
+        node.disk.slow = 0;
+        node.disk.fails = node.disk.failed = false;
+        node.disk.crash(entropy);
     }
 
     void poll(std::size_t i) {
         Node& node = nodes_[i];
-        if (!node.replica) return;
-        node.deadline = node.replica->poll(node.now);
+        if (!node.replica || node.paused) return;
+        Time now = node.now;
+        node.disk.called = 0;
+        node.delay = {};
+        if (record_) remember(i);
+        node.deadline = node.replica->poll(now);
+        if (record_) tell_changes(i);
         if (node.dead) {
-            ++coverage_[Event::crash_inside_poll];
-            bury(i);
+            ++coverage()[Event::crash_inside_poll];
+            return bury(i, node.entropy);
+        }
+        ghost_.polled(i, status(i), now, node.deadline, node.disk.failed);
+        if (node.disk.failed) return;
+        if (!node.disk.unsynced.empty()) {
+            ghost_.fail(Law::calls_as_promised, "a poll ends with writes that were not synced", i);
+        }
+        if (node.machine.touched && !failure()) check_machine(i);
+    }
+
+    /// Its state must be that of a machine that applied what is committed up to there.
+    void check_machine(std::size_t i) {
+        Machine& machine = nodes_[i].machine;
+        machine.touched = false;
+        Index index = status(i).last_applied;
+        ghost_.require(Law::state_machine_safety,
+                       machine.applied_hash == ghost_.applied_hash(index),
+                       "a machine did not apply exactly what is committed, in order", i);
+        if constexpr (Traits::digests) {
+            while (model_.digests.size() <= ghost_.committed().size()) {
+                apply_to(*model_.machine, Index{model_.digests.size()});
+                model_.digests.push_back(S::digest(*model_.machine));
+            }
+            ghost_.require(Law::state_machine_safety,
+                           S::digest(*machine.machine) == model_.digests[index.value],
+                           "a machine's state is not what its transitions make", i);
         } else {
-            check(i);
+            Shadow& shadow = shadows_[i];
+            if (!shadow.machine || shadow.index > index) {
+                shadow.machine.reset(new typename Traits::M(Traits::machine()));
+                shadow.index = {};
+            }
+            while (shadow.index < index) apply_to(*shadow.machine, ++shadow.index);
+            ghost_.require(Law::state_machine_safety,
+                           Traits::equal(*machine.machine, *shadow.machine),
+                           "a machine's state is not what its transitions make", i);
+        }
+        if constexpr (Traits::observes) check_answers(i);
+        if constexpr (Traits::has_invariant) {
+            std::string broken = S::invariant(*machine.machine);
+            ++coverage()[Law::own_invariant];
+            if (!broken.empty()) ghost_.fail(Law::own_invariant, std::move(broken), i);
         }
     }
 
-    void propose(std::size_t i, std::uint64_t count) {
-        Node& node = nodes_[i];
-        if (!node.replica) return;
-        for (; count > 0; --count) {
-            std::uint64_t id = next_id_++;
-            outcomes_[id].node = i;
-            node.machine.pending.push_back({id});
-            ++coverage_[Event::proposed];
+    void apply_to(typename Traits::M& machine, Index index) {
+        std::uint64_t number = ghost_.committed()[index.value - 1].mark.number;
+        if (number == noop_number) return;
+        machine.apply_transition(transitions_[number]);
+        if constexpr (Traits::observes) {
+            if (expected_.size() <= number) expected_.resize(number + 1);
+            if (!expected_[number]) expected_[number] = S::observe(machine, transitions_[number]);
         }
-        poll(i);
     }
 
-    void take_message(const Op& op, bool deliver, bool keep) {
-        if (flying_.empty()) return;
-        std::size_t at = op.a % flying_.size();
-        if (configuration_.fifo) {
-            // The oldest on the same link.
-            for (std::size_t k = 0; k < at; ++k) {
-                if (flying_[k].from == flying_[at].from && flying_[k].to == flying_[at].to) at = k;
+    void check_answers(std::size_t i) {
+        for (std::uint64_t number : answered_now_) {
+            if constexpr (std::equality_comparable<AnswerOf<S>>) {
+                ghost_.require(Law::linearizability, calls_[number].answer == expected_[number],
+                               "an answer is not that of one machine that applies all in order", i);
             }
         }
-        Message message = flying_[at];
-        if (!keep) flying_.erase(flying_.begin() + static_cast<std::ptrdiff_t>(at));
-        if (keep) ++coverage_[Event::duplicate];
-        if (!deliver) ++coverage_[Event::drop];
-        if (deliver) hand_over(std::move(message));
+        answered_now_.clear();
     }
 
-    void hand_over(Message message) {
-        std::size_t from = node_of(message.from);
-        std::size_t to = node_of(message.to);
-        if ((nodes_[from].unreachable >> to) & 1) {
-            ++coverage_[Event::blocked];
-            return;
+    // ----- Steps
+
+    void take_message(const Op& op, Take how) {
+        if (flying_.empty()) return;
+        std::size_t at = pick(op.a);
+        Flying flying = flying_[at];
+        Message message =
+            how == Take::duplicate ? flights_[flying.flight] : std::move(flights_[flying.flight]);
+        if (how != Take::duplicate) forget(at);
+        static constexpr std::array<Event, 4> events = {Event::delivery, Event::duplicate,
+                                                        Event::drop, Event::corrupted};
+        if (how != Take::deliver) ++coverage()[events[static_cast<std::size_t>(how)]];
+        if (record_) {
+            static constexpr std::array<const char*, 4> words = {
+                "arrives", "arrives and stays on its way", "is lost", "is damaged and lost"};
+            begin_step(name_of(flying) + ' ' + words[static_cast<std::size_t>(how)]);
+            if (how == Take::drop) note(Record::What::drop, flying.to, "lost", flying.record);
+            if (how == Take::corrupt)
+                note(Record::What::corrupt, flying.to, "damaged", flying.record);
         }
-        if (!nodes_[to].replica) return;
-        ++coverage_[Event::delivery];
-        nodes_[to].network.inbox.push_back(std::move(message));
+        if (how == Take::corrupt) decode_damaged(message, op.b);
+        if (how == Take::deliver || how == Take::duplicate)
+            hand_over(std::move(message), flying.record, how == Take::duplicate);
+        end_step();
+    }
+
+    /// Where links keep the order, the oldest on the same link.
+    std::size_t pick(std::size_t a) const {
+        std::size_t at = a % flying_.size();
+        if (configuration_.fifo == 0) return at;
+        for (std::size_t k = 0; k < at; ++k) {
+            if (flying_[k].from == flying_[at].from && flying_[k].to == flying_[at].to) return k;
+        }
+        return at;
+    }
+
+    void forget(std::size_t at) {
+        free_flights_.push_back(flying_[at].flight);
+        flying_.erase(flying_.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+
+    void hand_over(Message message, std::uint32_t record, bool stays = false) {
+        std::size_t from = replica_of(message.from);
+        std::size_t to = replica_of(message.to);
+        Node& node = nodes_[to];
+        if (((nodes_[from].unreachable >> to) & 1U) != 0) {
+            ++coverage()[Event::blocked];
+            return note(Record::What::blocked, to, "cannot pass", record);
+        }
+        if (!node.replica) return note(Record::What::blocked, to, "finds nobody", record);
+        ++coverage()[Event::delivery];
+        note(stays ? Record::What::duplicate : Record::What::deliver, to, "arrives", record);
+        // What waits for one that is paused has its bounds too.
+        if (node.cluster.inbox.size() < configuration_.flying_max)
+            node.cluster.inbox.push_back(std::move(message));
         poll(to);
     }
 
-    // ----- Safety
-
-    /// After each poll of replica i.
-    void check(std::size_t i) {
-        Node& node = nodes_[i];
-        Status status = node.replica->status();
-        const Image& disk = node.disk.written;
-        require(!status.fault, "no fault without a cause", i);
-        require(node.disk.unsynced.empty(), "a poll ends with everything synced", i);
-        require(status.term >= node.term, "terms never fall", i);
-        bool goes_on = node.deadline <= node.now;  // It asked to be polled again at once.
-        require(goes_on || status.term == disk.term, "the term is on disk", i);
-        require(goes_on || status.last_log_index == disk.last_index(), "the log is on disk", i);
-        check_commit(i, status);
-        check_election(i, status);
-        check_log_matching(i);
-        require(status.snapshot.index <= status.last_applied, "snapshots are of what was applied",
-                i);
-        require(status.last_applied == status.commit_index, "what is committed is applied", i);
-        require(status.commit_index <= status.last_log_index, "what is committed is in the log", i);
-        require(status.commit_index >= node.commit_index, "the commit index never falls", i);
-        std::uint64_t expected =
-            status.last_applied.value == 0 ? 0 : committed_digest(status.last_applied);
-        require(node.machine.digest == expected,
-                "State Machine Safety: every machine applies the same entries in the same order",
-                i);
-        node.term = status.term;
-        node.synced_term = disk.term;
-        node.role = status.role;
-        node.commit_index = status.commit_index;
-        node.last_applied = status.last_applied;
-        node.last_log_index = status.last_log_index;
-        node.last_index = disk.last_index();
-        node.last_hash = *disk.hash_at(disk.last_index());
-    }
-
-    std::uint64_t committed_digest(Index index) const {
-        return index.value <= committed_.size() ? committed_[index.value - 1].digest : ~0ULL;
-    }
-
-    void check_commit(std::size_t i, const Status& status) {
-        const Image& disk = nodes_[i].disk.written;
-        while (committed_.size() < status.commit_index.value) {
-            Index index{committed_.size() + 1};
-            if (index <= disk.base.index || index > disk.last_index()) {
-                return require(false, "a replica knows a commit that it does not hold", i);
+    /// A transport notices damage; but its decoder has seen the bytes.
+    void decode_damaged([[maybe_unused]] const Message& message, [[maybe_unused]] std::uint32_t b) {
+        if constexpr (Traits::encodes) {
+            std::string text = S::encode(message);
+            if (!text.empty()) {
+                std::size_t at = b % text.size();
+                text[at] = static_cast<char>(text[at] ^ (1 << (b / 7 % 8)));
+                if (b % 3 == 0) text.resize(at);
             }
-            const LogEntry& entry = disk.entries[index - disk.base.index - 1];
-            std::uint64_t digest = committed_.empty() ? 0 : committed_.back().digest;
-            if (auto* command = std::get_if<Command>(&entry.command)) {
-                digest = mix(digest, command->id);
-                require(entry_of_[command->id]++ == 0, "a transition is committed only once", i);
+            static_cast<void>(S::decode(text));
+        }
+    }
+
+    /// 0 and 1: a leader's next deadline; 2: that of a; 3: that of a, and all clocks move as far.
+    void time_out(std::size_t a, std::uint32_t whose) {
+        if (whose < 2) a = leader_or(a);
+        Node& node = nodes_[a];
+        if (record_) begin_step("A timer of " + name_of(a) + " is due.");
+        if (node.replica && node.deadline != never) {
+            Duration ahead = std::max(node.deadline - node.now, Duration{});
+            note(Record::What::time_out, a, "reaches its deadline");
+            if (whose == 3) {
+                for (Node& each : nodes_) each.now += ahead;
+                time_ += ahead;
+            } else {
+                node.now += ahead;
             }
-            committed_.push_back({*disk.hash_at(index), digest, status.term});
-            ++coverage_[Event::commit];
+            poll(a);
         }
-        std::optional<std::uint64_t> hash = disk.hash_at(status.commit_index);
-        require(hash == committed_hash(status.commit_index),
-                "State Machine Safety: committed entries are the same everywhere", i);
-        if (status.commit_index == nodes_[i].commit_index || status.role != Role::leader) return;
-        // Safety of the commit itself: a majority holds it on disk, and it is of the leader's term.
-        std::size_t holders = 0;
-        for (const Node& other : nodes_) {
-            const Image& image = other.disk.durable();
-            bool holds = image.base.index >= status.commit_index ||
-                         image.hash_at(status.commit_index) == hash;
-            holders += holds ? 1 : 0;
-        }
-        require(2 * holders > nodes_.size(), "what is committed is on a majority of disks", i);
-        require(status.commit_index == disk.base.index ||
-                    disk.term_at(status.commit_index) == status.term,
-                "a leader commits by counting only in its own term", i);
+        end_step();
     }
 
-    void check_election(std::size_t i, const Status& status) {
+    void pass(Duration time) {
+        time_ += time;
+        for (Node& node : nodes_) node.now += local(node, time);
+    }
+    static Duration local(const Node& node, Duration time) {
+        return time * static_cast<Duration::rep>(node.rate) / 100;
+    }
+
+    void advance(std::chrono::milliseconds by) {
+        if (record_) begin_step(std::to_string(by.count()) + " ms pass.");
+        pass(by);
+        end_step();
+    }
+
+    /// Ordinary operation: whatever comes first, a deadline or a message, comes.
+    void run_for(Duration by) {
+        if (record_) begin_step("The cluster runs.");
+        Time end = time_ + by;
+        for (int events = 0; events < 200 && !failure(); ++events) {
+            Time next = end;
+            std::size_t who = nodes_.size();
+            for (std::size_t i = 0; i < nodes_.size(); ++i) {
+                const Node& node = nodes_[i];
+                if (!node.replica || node.paused || node.deadline == never) continue;
+                Duration left = std::max(node.deadline - node.now, Duration{});
+                Time due = time_ + left * 100 / static_cast<Duration::rep>(node.rate) +
+                           Duration{left > Duration{} ? 2 : 0};  // What the divisions cut off.
+                if (due < next) next = due, who = i;
+            }
+            std::size_t first = flying_.size();
+            for (std::size_t k = 0; k < flying_.size(); ++k) {
+                if (std::max(flying_[k].arrival, time_) < next) {
+                    next = std::max(flying_[k].arrival, time_);
+                    first = k;
+                }
+            }
+            pass(next - time_);
+            if (first < flying_.size()) {
+                first = configuration_.fifo != 0 ? pick(first) : first;
+                Flying flying = flying_[first];
+                Message message = std::move(flights_[flying.flight]);
+                forget(first);
+                hand_over(std::move(message), flying.record);
+            } else if (who < nodes_.size()) {
+                note(Record::What::time_out, who, "reaches its deadline");
+                poll(who);
+            } else {
+                break;
+            }
+        }
+        end_step();
+    }
+
+    void propose(std::size_t i, std::uint64_t count) {
+        if (record_) {
+            begin_step("The machine of " + name_of(i) + " is given " + std::to_string(count) +
+                       (count == 1 ? " transition." : " transitions."));
+        }
+        if (nodes_[i].replica) {
+            for (; count > 0; --count) {
+                std::uint64_t number = new_transition(i, false);
+                nodes_[i].machine.pending.push_back(number);
+                ++coverage()[Event::proposed];
+                if (record_) note(Record::What::propose, i, Traits::show(transitions_[number]));
+            }
+            poll(i);
+        }
+        end_step();
+    }
+
+    void crash(std::size_t i, std::uint64_t calls, std::uint64_t entropy) {
         Node& node = nodes_[i];
-        const Image& disk = node.disk.written;
-        bool stays = node.role == Role::leader && node.term == status.term;
-        if (node.role == Role::leader && !(status.role == Role::leader && stays) &&
-            node.last_index > node.commit_index) {
-            ++coverage_[Event::leader_deposed_with_uncommitted];
+        if (record_) {
+            begin_step(calls > 0 ? name_of(i) + " will die after " + std::to_string(calls - 1) +
+                                       " more calls of its disk."
+                                 : name_of(i) + " dies.");
         }
-        if (status.role != Role::leader) return;
-        if (stays) {
-            require(disk.last_index() >= node.last_index &&
-                        (node.last_index < disk.base.index ||
-                         disk.hash_at(node.last_index) == node.last_hash),
-                    "Leader Append-Only: a leader never overwrites or deletes entries", i);
-            require(
-                status.last_log_index == node.last_log_index ||
-                    status.last_log_index - node.commit_index <= configuration_.uncommitted_entries,
-                "uncommitted entries are bounded", i);
-            return;
+        if (node.replica && calls > 0) {
+            node.disk.calls_left = calls - 1;
+            node.entropy = entropy;
+        } else if (node.replica) {
+            bury(i, entropy);
         }
-        ++coverage_[Event::election_won];
-        auto [leader, is_new] = leaders_.emplace(status.term, id_of(i));
-        require(is_new, "Election Safety: at most one leader is elected in a term", i);
-        Index complete{};
-        for (std::size_t k = committed_.size(); k > 0 && complete.value == 0; --k) {
-            if (committed_[k - 1].known_in < status.term) complete = Index{k};
-        }
-        require(complete <= disk.base.index || disk.hash_at(complete) == committed_hash(complete),
-                "Leader Completeness: a leader has all that was committed in earlier terms", i);
+        end_step();
     }
 
-    void check_log_matching(std::size_t i) {
-        const Image& mine = nodes_[i].disk.written;
-        for (std::size_t k = 0; k < nodes_.size(); ++k) {
-            if (k == i) continue;
-            const Image& other = nodes_[k].disk.written;
-            Index index = std::min(mine.last_index(), other.last_index());
-            Index base = std::max(mine.base.index, other.base.index);
-            while (index > base && mine.term_at(index) != other.term_at(index)) index = index - 1;
-            if (index < base || mine.term_at(index) != other.term_at(index)) continue;
-            require(mine.hash_at(index) == other.hash_at(index),
-                    "Log Matching: equal index and term mean equal logs up to there", i);
+    void restart(std::size_t i) {
+        if (record_) begin_step(name_of(i) + " is started again.");
+        if (nodes_[i].replica && nodes_[i].disk.failed) bury(i, mix(configuration_.seed, steps_));
+        if (!nodes_[i].replica) {
+            note(Record::What::restart, i, "starts");
+            boot(i);
+        }
+        end_step();
+    }
+
+    void partition(std::uint32_t inside) {
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            nodes_[i].unreachable = ((inside >> i) & 1U) != 0 ? ~inside : inside;
+        }
+        if (record_) {
+            std::string names;
+            for (std::size_t i = 0; i < nodes_.size(); ++i) {
+                if (((inside >> i) & 1U) != 0) names += ' ' + std::to_string(i + 1);
+            }
+            begin_step("The network splits:" + names + " on one side, the rest on the other.");
+            end_step();
         }
     }
 
-    /// Everything that leaves a replica must be on its disk if it speaks of its disk.
-    void check_message(std::size_t i, const Message& message) {
-        const Image& durable = nodes_[i].disk.durable();
-        auto* request = std::get_if<RequestVote>(&message.body);
-        auto* vote = std::get_if<RequestVoteResponse>(&message.body);
-        auto* response = std::get_if<AppendEntriesResponse>(&message.body);
-        bool ahead =
-            (request && request->pre_vote) || (vote && vote->pre_vote && vote->vote_granted);
-        require(ahead || message.term <= durable.term, "no message is ahead of the term on disk",
-                i);
-        if (request && !request->pre_vote) {
-            require(durable.term == message.term && durable.voted_for == message.from,
-                    "a candidate's own vote is on disk before it asks for others", i);
+    void one_way(std::size_t i, std::size_t k) {
+        if (i != k) nodes_[i].unreachable |= 1U << k;
+        if (record_) begin_step(name_of(i) + " no longer reaches " + name_of(k) + '.');
+        end_step();
+    }
+
+    void heal() {
+        for (Node& node : nodes_) node.unreachable = 0;
+        if (record_) begin_step("All links work.");
+        end_step();
+    }
+
+    void pause(std::size_t i) {
+        if (record_) begin_step(name_of(i) + " stops running for a while.");
+        if (nodes_[i].replica && !nodes_[i].paused) {
+            nodes_[i].paused = true;
+            ++coverage()[Event::paused];
+            note(Record::What::pause, i, "is paused");
         }
-        if (vote && !vote->pre_vote && vote->vote_granted) {
-            require(durable.term == message.term && durable.voted_for == message.to,
-                    "a vote is on disk before it is told", i);
+        end_step();
+    }
+
+    void resume(std::size_t i) {
+        if (record_) begin_step(name_of(i) + " runs again.");
+        if (nodes_[i].paused) {
+            nodes_[i].paused = false;
+            note(Record::What::resume, i, "runs again");
+            poll(i);
         }
-        if (response && response->success) {
-            require(response->match_index <= durable.last_index(),
-                    "entries are on disk before they are acknowledged", i);
+        end_step();
+    }
+
+    void clock_rate(std::size_t i, std::uint64_t percent) {
+        nodes_[i].rate = percent;
+        ++coverage()[Event::clock_changed];
+        if (record_)
+            begin_step("The clock of " + name_of(i) + " runs at " + std::to_string(percent) + "%.");
+        end_step();
+    }
+
+    void clock_jump(std::size_t i, std::chrono::milliseconds by) {
+        nodes_[i].now += by;
+        ++coverage()[Event::clock_changed];
+        if (record_) {
+            begin_step("The clock of " + name_of(i) + " jumps by " + std::to_string(by.count()) +
+                       " ms.");
         }
+        end_step();
+    }
+
+    void slow_disk(std::size_t i, std::uint64_t milliseconds) {
+        nodes_[i].disk.slow = milliseconds;
+        if (record_) {
+            begin_step("The next sync of " + name_of(i) + " will take " +
+                       std::to_string(milliseconds) + " ms.");
+        }
+        end_step();
+    }
+
+    void fail_sync(std::size_t i) {
+        if (nodes_[i].replica && !nodes_[i].disk.failed) nodes_[i].disk.fails = true;
+        if (record_) begin_step("The next sync of " + name_of(i) + " will fail.");
+        end_step();
     }
 
     // ----- Liveness
 
-    /// Every fault ends; a majority is up, the rest stays dead. It must elect a leader, commit what
-    /// the leader has without any new transition, then take one, and agree.
-    void converge() {
-        std::vector<std::size_t> core;
-        while (2 * core.size() <= nodes_.size()) {
-            std::size_t i = random_.below(nodes_.size());
-            if (std::find(core.begin(), core.end(), i) == core.end()) core.push_back(i);
-        }
+    using Set = std::vector<std::size_t>;
+
+    static constexpr Duration patience = 20 * ElectionTimeoutRange{}.max;
+
+    /// These live, on equal clocks and links that work; the others are dead.
+    void bring_up(const Set& core) {
+        if (record_) begin_step("The faults are over. The others stay dead.");
         Time start{};
         for (const Node& node : nodes_) start = std::max(start, node.now);
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
-            nodes_[i].unreachable = 0;
-            nodes_[i].disk.calls_left.reset();
-            nodes_[i].now = start;
+            Node& node = nodes_[i];
             bool lives = std::find(core.begin(), core.end(), i) != core.end();
-            if (!lives && nodes_[i].replica) bury(i);
-            if (lives && !nodes_[i].replica) boot(i);
+            if (node.replica && (!lives || node.disk.failed))
+                bury(i, mix(configuration_.seed, steps_ + i));
+            node.unreachable = 0;
+            node.disk.calls_left.reset();
+            node.disk.slow = 0;
+            node.disk.fails = false;
+            node.now = start;
+            node.rate = 100;
+            node.paused = false;
         }
-        Time limit = start + 20 * ElectionTimeoutRange{}.max;
-        auto settled = [&] { return leader_of(core) < nodes_.size() && agree(core); };
-        if (!run_until(core, limit, settled)) {
-            return fail("Liveness: a healed majority elects a leader and commits its whole log");
-        }
-        std::size_t leader = leader_of(core);
-        std::uint64_t id = next_id_;
-        propose(leader, 1);
-        auto applied = [&] {
-            return outcomes_[id].last == TransitionState::applied && agree(core) &&
-                   nodes_[leader].commit_index == nodes_[leader].last_index;
-        };
-        if (!run_until(core, limit, applied)) {
-            return fail("Liveness: a healed majority replicates a new transition");
-        }
-        for (const auto& [who, outcome] : outcomes_) {
-            bool lives = nodes_[outcome.node].replica != nullptr;
-            require(!lives || outcome.is_final, "every transition ends in a final state",
-                    outcome.node);
-        }
-        ++coverage_[Event::healed];
+        for (std::size_t i : core) nodes_[i].replica ? poll(i) : boot(i);
+        end_step();
     }
 
-    std::size_t leader_of(const std::vector<std::size_t>& core) const {
+    /// Until a leader of these (`only`, if that is one) has committed all it had, and then one
+    /// transition more, and all of them agree. Returns the leader.
+    std::size_t settle(const Set& core, std::size_t only, Set others = {}) {
+        Time limit = nodes_[core.front()].now + patience;
+        Set running = core;
+        running.insert(running.end(), others.begin(), others.end());
+        std::size_t leader = nodes_.size();
+        bool settled = run_until(running, limit, [&] {
+            leader = leader_of(core);
+            return leader < nodes_.size() && (only >= nodes_.size() || leader == only) &&
+                   agree(core);
+        });
+        if (!check_time(settled, core.front(),
+                        "a healed majority does not elect a leader that commits its whole log"))
+            return leader;
+        std::uint64_t number = ghost_.fates().size();
+        propose(leader, 1);
+        bool applied = run_until(running, limit, [&] {
+            return ghost_.fates()[number].last == TransitionState::applied && agree(core);
+        });
+        if (!check_time(applied, leader, "a healed majority does not replicate a new transition"))
+            return leader;
+        for (std::size_t i : running) ghost_.rested(i);
+        return leader;
+    }
+
+    bool check_time(bool in_time, std::size_t i, const char* what) {
+        return !failure() && ghost_.require(Law::liveness, in_time, what, i);
+    }
+
+    std::size_t leader_of(const Set& core) const {
         std::size_t leader = nodes_.size();
         Term highest{};
-        for (std::size_t i : core) highest = std::max(highest, nodes_[i].term);
+        for (std::size_t i : core) highest = std::max(highest, status(i).term);
         for (std::size_t i : core) {
-            if (nodes_[i].role == Role::leader && nodes_[i].term == highest) leader = i;
+            if (status(i).role == Role::leader && status(i).term == highest) leader = i;
         }
         return leader;
     }
 
-    bool agree(const std::vector<std::size_t>& core) const {
-        const Node& first = nodes_[core.front()];
+    bool agree(const Set& core) const {
+        const Status& first = status(core.front());
+        const Machine& machine = nodes_[core.front()].machine;
         return std::all_of(core.begin(), core.end(), [&](std::size_t i) {
-            return nodes_[i].term == first.term && nodes_[i].last_index == first.last_index &&
-                   nodes_[i].commit_index == nodes_[i].last_index &&
-                   nodes_[i].machine.digest == first.machine.digest;
+            return status(i).term == first.term &&
+                   status(i).last_log_index == first.last_log_index &&
+                   status(i).commit_index == status(i).last_log_index &&
+                   nodes_[i].machine.applied_hash == machine.applied_hash;
         });
     }
 
-    /// Clocks agree, messages take no time and arrive in order.
+    /// Clocks agree, messages take no time and arrive in order. False: the time is over, or a law
+    /// broke.
     template <class Done>
-    bool run_until(const std::vector<std::size_t>& core, Time limit, Done done) {
-        while (failure_.empty() && !done()) {
+    bool run_until(const Set& running, Time limit, Done done) {
+        std::uint64_t events = 0;
+        while (!failure() && !done()) {
+            // Nobody needs so many events in so little time: somebody asks to be polled for ever.
+            if (++events > 400'000) return false;
             if (!flying_.empty()) {
-                Message message = std::move(flying_.front());
-                flying_.erase(flying_.begin());
-                hand_over(std::move(message));
-                continue;
+                Flying flying = flying_.front();
+                Message message = std::move(flights_[flying.flight]);
+                forget(0);
+                if (record_) begin_step(name_of(flying) + " arrives");
+                hand_over(std::move(message), flying.record);
+            } else {
+                std::size_t next = running.front();
+                for (std::size_t i : running) {
+                    if (nodes_[i].deadline < nodes_[next].deadline) next = i;
+                }
+                Time now = std::max(nodes_[next].now, nodes_[next].deadline);
+                if (now > limit) return false;
+                for (std::size_t i : running) nodes_[i].now = now;
+                if (record_) begin_step("A timer of " + name_of(next) + " is due.");
+                note(Record::What::time_out, next, "reaches its deadline");
+                poll(next);
             }
-            std::size_t next = core.front();
-            for (std::size_t i : core) {
-                if (nodes_[i].deadline < nodes_[next].deadline) next = i;
-            }
-            Time now = std::max(nodes_[next].now, nodes_[next].deadline);
-            if (now > limit) return false;
-            for (std::size_t i : core) nodes_[i].now = now;
-            poll(next);
+            end_step();
         }
-        return failure_.empty();
+        return !failure();
     }
 
-    struct Outcome {
-        std::size_t node = 0;
-        std::optional<TransitionState> last = std::nullopt;
-        bool is_final = false;
+    // ----- What follows
+
+    void finale(Random& random, const Set& core, std::size_t leader) {
+        switch (static_cast<Finale>(configuration_.finale)) {
+            case Finale::none:
+                return;
+            case Finale::calm:
+                return stay_calm(core, leader, Event::calm);
+            case Finale::deaf:
+                return make_deaf();
+            case Finale::bridge:
+                return build_bridge(random);
+            case Finale::outsider:
+                return bring_outsider(core, leader);
+        }
+    }
+
+    /// Ten election timeouts pass in which nothing gives cause for an election.
+    void stay_calm(const Set& running, std::size_t leader, Event event) {
+        Term term = status(leader).term;
+        Time end = nodes_[leader].now + patience / 2;
+        bool changed = run_until(running, end, [&] {
+            return status(leader).role != Role::leader || status(leader).term != term;
+        });
+        if (failure()) return;
+        ghost_.require(Law::stability, !changed, "a leader is deposed without need", leader);
+        ++coverage()[event];
+    }
+
+    /// The leader is heard by all and hears nobody: it must make way.
+    void make_deaf() {
+        if (nodes_.size() < 3) return;
+        Set all;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back(i);
+        bring_up(all);
+        std::size_t leader = settle(all, nodes_.size());
+        if (failure()) return;
+        if (record_) begin_step("All links to " + name_of(leader) + " break, but none from it.");
+        for (Node& node : nodes_) node.unreachable = 1U << leader;
+        nodes_[leader].unreachable = 0;
+        end_step();
+        Set rest = all;
+        rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(leader));
+        settle(rest, nodes_.size(), {leader});
+        if (!failure()) ++coverage()[Event::deaf_leader_replaced];
+    }
+
+    /// Nobody but one reaches a majority: that one must lead.
+    void build_bridge(Random& random) {
+        if (nodes_.size() < 4) return;
+        Set all;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back(i);
+        bring_up(all);
+        std::size_t leader = settle(all, nodes_.size());
+        if (failure()) return;
+        std::size_t bridge = (leader + 1 + random.below(nodes_.size() - 1)) % nodes_.size();
+        if (record_) begin_step("All links break but those to and from " + name_of(bridge) + '.');
+        for (Node& node : nodes_) node.unreachable = ~(1U << bridge);
+        nodes_[bridge].unreachable = 0;
+        end_step();
+        settle(all, bridge);
+        if (!failure()) ++coverage()[Event::bridge_led];
+    }
+
+    /// One more comes back, which hears nobody. PreVote keeps it from raising terms.
+    void bring_outsider(const Set& core, std::size_t leader) {
+        std::size_t outsider = nodes_.size();
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            if (!nodes_[i].replica) outsider = i;
+        }
+        if (outsider == nodes_.size()) return;
+        if (record_) begin_step(name_of(outsider) + " comes back, but hears nobody.");
+        for (Node& node : nodes_) node.unreachable = 1U << outsider;
+        nodes_[outsider].unreachable = 0;
+        nodes_[outsider].now = nodes_[leader].now;
+        boot(outsider);
+        end_step();
+        Set running = core;
+        running.push_back(outsider);
+        stay_calm(running, leader, Event::outsider_ignored);
+    }
+
+    // ----- Fingerprints
+
+    std::uint64_t hash_of(const Message& message) const {
+        return Fingerprint::hash(
+            message, [this](const T& transition) { return number_of(transition.get_id()); });
+    }
+
+    // ----- The record: only where somebody wants to read it
+
+    std::string name_of(std::size_t i) const { return "replica " + std::to_string(i + 1); }
+    std::string name_of(const Flying& flying) const {
+        const Record::Message& message = record_->messages[flying.record];
+        return message.kind + " from " + std::to_string(message.from + 1) + " to " +
+               std::to_string(message.to + 1) + " (" + message.fields + ")";
+    }
+
+    void begin_step(std::string text) {
+        if (!record_) return;
+        if (!text.empty())
+            text[0] =
+                static_cast<char>(text[0] >= 'a' && text[0] <= 'z' ? text[0] - 'a' + 'A' : text[0]);
+        record_->steps.push_back({});
+        record_->steps.back().text = std::move(text);
+        record_->steps.back().healing = healing_;
+    }
+
+    void end_step() {
+        if (!record_ || record_->steps.empty()) return;
+        Record::Step& step = record_->steps.back();
+        step.states.clear();
+        for (std::size_t i = 0; i < nodes_.size(); ++i) step.states.push_back(state_of(i));
+    }
+
+    void note(Record::What what, std::size_t i, std::string text,
+              std::optional<std::size_t> message = std::nullopt) {
+        if (!record_ || record_->steps.empty()) return;
+        record_->steps.back().events.push_back({what, i, message, std::move(text)});
+    }
+    void note(Record::What what, std::size_t i, const char* text,
+              std::optional<std::size_t> message = std::nullopt) {
+        if (record_) note(what, i, std::string(text), message);
+    }
+
+    void remember(std::size_t i) {
+        const Status& now = status(i);
+        before_ = {now.role, now.term, now.voted_for, now.commit_index, now.fault.has_value()};
+    }
+
+    void tell_changes(std::size_t i) {
+        using enum Record::What;
+        const Status& now = status(i);
+        if (now.term != before_.term) note(term, i, "term " + std::to_string(now.term.value));
+        if (now.voted_for && (now.term != before_.term || now.voted_for != before_.voted_for)) {
+            note(vote, i, "votes for " + std::to_string(now.voted_for->value));
+        }
+        if (now.role != before_.role) note(role, i, std::string("is ") + name_of(now.role));
+        if (now.commit_index != before_.commit_index) {
+            note(commit, i, "commits up to " + std::to_string(now.commit_index.value));
+        }
+        if (now.fault && !before_.fault) note(fault, i, std::string(now.fault->text));
+    }
+
+    static const char* name_of(Role role) {
+        static constexpr std::array<const char*, 4> names = {"follower", "pre_candidate",
+                                                             "candidate", "leader"};
+        return names[static_cast<std::size_t>(role)];
+    }
+
+    std::string show(const Entry<T>& entry) const {
+        const T* transition = std::get_if<T>(&entry.command);
+        return transition ? Traits::show(*transition) : "no-op";
+    }
+
+    Record::State state_of(std::size_t i) const {
+        const Node& node = nodes_[i];
+        const DiskImage& disk = ghost_.disk(i);
+        Record::State state;
+        state.alive = node.replica.has_value();
+        state.paused = node.paused;
+        state.clock_ms =
+            std::chrono::duration_cast<std::chrono::milliseconds>(node.now.time_since_epoch())
+                .count();
+        state.durable_index = disk.synced_index.value;
+        state.term = disk.term.value;
+        if (disk.voted_for) state.voted_for = disk.voted_for->value;
+        state.role = name_of(Role::follower);
+        state.first_log_index = disk.log.base.index.value + 1;
+        for (std::size_t k = 0; k < disk.log.marks.size(); ++k) {
+            state.log_terms.push_back(disk.log.marks[k].term.value);
+            state.log_texts.push_back(show(node.disk.entries[k]));
+        }
+        if (!node.replica) return state;
+        const Status& now = status(i);
+        state.role = name_of(now.role);
+        state.term = now.term.value;
+        state.voted_for.reset();
+        if (now.voted_for) state.voted_for = now.voted_for->value;
+        if (now.leader) state.leader = now.leader->value;
+        state.commit_index = now.commit_index.value;
+        state.last_applied = now.last_applied.value;
+        state.snapshot_index = now.snapshot.index.value;
+        if (now.fault) state.fault = std::string(now.fault->text);
+        return state;
+    }
+
+    std::uint32_t record_message(const Message& message) {
+        static constexpr std::array<const char*, 5> kinds = {
+            "RequestVote", "RequestVoteResponse", "AppendEntries", "AppendEntriesResponse",
+            "InstallSnapshot"};
+        Record::Message told;
+        told.from = replica_of(message.from);
+        told.to = replica_of(message.to);
+        told.term = message.term.value;
+        told.kind = kinds[message.body.index()];
+        told.fields =
+            "term " + std::to_string(message.term.value) + ", " +
+            std::visit([this](const auto& body) { return this->describe(body); }, message.body);
+        record_->messages.push_back(std::move(told));
+        return static_cast<std::uint32_t>(record_->messages.size() - 1);
+    }
+
+    static std::string at(Index index, Term term) {
+        return std::to_string(index.value) + " in term " + std::to_string(term.value);
+    }
+    std::string describe(const RequestVote& body) const {
+        return std::string(body.pre_vote ? "PreVote, " : "") + "log ends at " +
+               at(body.last_log_index, body.last_log_term);
+    }
+    std::string describe(const RequestVoteResponse& body) const {
+        return std::string(body.pre_vote ? "PreVote " : "vote ") +
+               (body.vote_granted ? "granted" : "refused");
+    }
+    std::string describe(const AppendEntries<T>& body) const {
+        std::string text = "after " + at(body.prev_log_index, body.prev_log_term) + ", commit " +
+                           std::to_string(body.leader_commit.value) + ", ";
+        if (body.entries.empty()) return text + "no entries";
+        for (const Entry<T>& entry : body.entries) {
+            text += (&entry == &body.entries.front() ? "" : " ") + show(entry) + '@' +
+                    std::to_string(entry.term.value);
+        }
+        return text;
+    }
+    std::string describe(const AppendEntriesResponse& body) const {
+        if (body.success) return "success up to " + std::to_string(body.match_index.value);
+        return "refused " + std::to_string(body.match_index.value) + ", try " +
+               at(body.hint.index, body.hint.term) + ", has " +
+               std::to_string(body.snapshot_offset) + " bytes";
+    }
+    std::string describe(const InstallSnapshot<D>& body) const {
+        return "up to " + at(body.last_included.index, body.last_included.term) + ", from byte " +
+               std::to_string(body.offset) + (body.done ? ", the end" : "");
+    }
+
+    struct Before {
+        Role role = Role::follower;
+        Term term = {};
+        std::optional<ReplicaId> voted_for = std::nullopt;
+        Index commit_index = {};
+        bool fault = false;
     };
 
     Configuration configuration_;
     Random random_;
+    Ghost ghost_;
+    OwnStorage<S> own_storage_;
     std::vector<Node> nodes_;
-    std::vector<Message> flying_;
-    std::vector<Committed> committed_;
-    std::map<Term, ReplicaId> leaders_;
-    std::map<std::uint64_t, Outcome> outcomes_;
-    std::map<std::uint64_t, int> entry_of_;
-    std::uint64_t next_id_ = 1;
+    std::vector<Flying> flying_;
+    std::vector<Message> flights_;
+    std::vector<std::uint16_t> free_flights_;
+    std::vector<T> transitions_;        // By number.
+    std::vector<ClientCall<S>> calls_;  // By number.
+    HighestId highest_id_{};
+    std::vector<std::uint64_t> answered_now_;
+    std::vector<std::optional<AnswerOf<S>>> expected_;
+    Model model_;
+    std::vector<Shadow> shadows_;
+    Time time_{};
     std::uint64_t boots_ = 0;
+    std::uint64_t steps_ = 0;
     std::uint64_t trace_ = 0;
-    std::string failure_;
-    Coverage coverage_;
+    Record* record_ = nullptr;
+    Before before_;
+    bool healing_ = false;
 };
 
-// ----- What the user types do --------------------------------------------------------------------
+// ----- What the machine, the network and the disk do ---------------------------------------------
 
-inline void Machine::register_transition_state(std::uint64_t id, TransitionState state) {
-    Simulator& s = *simulator;
+template <class S>
+void SimulatedMachineBase<S>::register_transition_state(const typename Traits::Id& id,
+                                                        TransitionState state) {
+    Simulator<S>& s = *simulator;
     if (s.nodes_[node].dead) return;
-    s.trace(id * 16 + static_cast<std::uint64_t>(state));
-    Simulator::Outcome& outcome = s.outcomes_[id];
-    if (outcome.node != node) {
-        return s.require(state == TransitionState::applied, "only `applied` is told to others",
-                         node);
+    machine->register_transition_state(id, state);
+    std::uint64_t number = s.number_of(id);
+    s.trace(number * 16 + static_cast<std::uint64_t>(state));
+    s.ghost_.reported(node, number, state);
+    if (s.record_) {
+        static constexpr std::array<const char*, 7> names = {"queued",
+                                                             "committed",
+                                                             "applied",
+                                                             "abandoned: not leader",
+                                                             "abandoned: overloaded",
+                                                             "abandoned: conflict with leader",
+                                                             "outcome unknown"};
+        s.note(
+            Record::What::state, node,
+            "transition " + std::to_string(number) + ": " + names[static_cast<std::size_t>(state)]);
     }
-    // After a restart the replica applies, as anyone, what it took before.
-    if (outcome.is_final && state == TransitionState::applied && outcome.last != state) {
-        return s.require(outcome.last != TransitionState::abandoned_conflict_with_leader &&
-                             outcome.last != TransitionState::abandoned_not_leader &&
-                             outcome.last != TransitionState::abandoned_overloaded,
-                         "what was abandoned is never applied", node);
-    }
-    if (outcome.is_final && outcome.last == TransitionState::applied) {
-        return;  // Applied again by a later incarnation of the same machine.
-    }
-    using enum TransitionState;
-    bool legal =
-        !outcome.is_final && (!outcome.last ? state != committed && state != applied
-                              : *outcome.last == queued
-                                  ? state == committed || state == abandoned_conflict_with_leader ||
-                                        state == outcome_unknown
-                                  : state == applied);
-    s.require(legal, "a transition's states follow each other, and one is final", node);
-    outcome.last = state;
-    outcome.is_final = state != queued && state != committed;
-    if (state == abandoned_not_leader) ++s.coverage_[Event::abandoned_not_leader];
-    if (state == abandoned_overloaded) ++s.coverage_[Event::abandoned_overloaded];
-    if (state == abandoned_conflict_with_leader) ++s.coverage_[Event::abandoned_conflict];
-    if (state == outcome_unknown) ++s.coverage_[Event::outcome_unknown];
-    if (state == abandoned_conflict_with_leader) {
-        s.require(s.entry_of_[id] == 0, "what is committed is never abandoned", node);
-        s.entry_of_[id] = 1;  // Nor committed later.
+    if (number == noop_number || number >= s.calls_.size()) return;
+    const Fate& fate = s.ghost_.fates()[number];
+    if (fate.replica != node || fate.incarnation != s.ghost_.incarnation(node)) return;
+    ClientCall<S>& call = s.calls_[number];
+    call.refused = fate.is_abandoned();
+    if (state == TransitionState::applied) {
+        call.answered = s.steps_;
+        if constexpr (Traits::observes) {
+            call.answer = S::observe(*machine, s.transitions_[number]);
+            s.answered_now_.push_back(number);
+        }
     }
 }
 
-inline void Machine::apply_transition(const Command& command) {
-    if (simulator->nodes_[node].dead) return;
-    digest = mix(digest, command.id);
-    simulator->trace(command.id);
-    ++simulator->coverage_[Event::apply];
+template <class S>
+void SimulatedMachineBase<S>::apply_transition(const Transition& transition) {
+    Simulator<S>& s = *simulator;
+    if (s.nodes_[node].dead) return;
+    machine->apply_transition(transition);
+    std::uint64_t number = s.number_of(transition.get_id());
+    if constexpr (std::equality_comparable<Transition>) {
+        bool same = number != unknown_number && transition == s.transitions_[number];
+        s.ghost_.require(Law::state_machine_safety, same,
+                         "what is applied is not what was proposed", node);
+    }
+    applied_hash = mix(applied_hash, number);
+    touched = true;
+    s.trace(number);
+    ++s.coverage()[Event::apply];
+    if (s.record_) s.note(Record::What::apply, node, Traits::show(transition));
 }
 
-inline std::string Machine::create_snapshot(Index last_included_index, Term last_included_term) {
-    std::string data;
-    for (unsigned shift = 0; shift < 64; shift += 8)
-        data.push_back(static_cast<char>(digest >> shift));
-    data.append(8, '.');
-    if (simulator->nodes_[node].dead) return data;
-    saved = {last_included_index, last_included_term, data};
-    ++simulator->coverage_[Event::snapshot_created];
+template <class S>
+auto SimulatedMachineBase<S>::get_pending_transitions() -> std::vector<Transition> {
+    std::vector<Transition> taken;
+    if (pending.empty()) return taken;
+    for (std::uint64_t number : pending) {
+        taken.push_back(simulator->transitions_[number]);
+        simulator->ghost_.taken(number);
+    }
+    pending.clear();
+    return taken;
+}
+
+template <class S>
+auto SimulatedMachine<S, true>::create_snapshot(Index last_included_index, Term last_included_term)
+    -> SnapshotData {
+    Simulator<S>& s = *this->simulator;
+    SnapshotData data = this->machine->create_snapshot(last_included_index, last_included_term);
+    if (s.nodes_[this->node].dead) return data;
+    this->saved = {last_included_index, last_included_term, data};
+    check_saved();
+    ++s.coverage()[Event::snapshot_created];
+    if (s.record_) {
+        s.note(Record::What::snapshot, this->node,
+               "saves a snapshot up to " + std::to_string(last_included_index.value));
+    }
     return data;
 }
 
-inline void Machine::set_snapshot(const Snapshot<std::string>& snapshot) {
-    if (simulator->nodes_[node].dead) return;
-    if (!saved || snapshot.last_included_index != saved->last_included_index) {
-        ++simulator->coverage_[Event::snapshot_installed];
+template <class S>
+void SimulatedMachine<S, true>::set_snapshot(const Snapshot<SnapshotData>& snapshot) {
+    Simulator<S>& s = *this->simulator;
+    if (s.nodes_[this->node].dead) return;
+    this->machine->set_snapshot(snapshot);
+    this->touched = true;
+    if (snapshot.last_included_index.value > s.ghost_.committed().size()) {
+        return s.ghost_.fail(Law::state_machine_safety,
+                             "a snapshot of what is not committed is installed", this->node);
     }
-    saved = snapshot;
-    digest = 0;
-    for (unsigned i = 0; i < 8; ++i) {
-        digest |= std::uint64_t{static_cast<unsigned char>(snapshot.data[i])} << (8 * i);
+    this->applied_hash = s.ghost_.applied_hash(snapshot.last_included_index);
+    this->saved = snapshot;
+    check_saved();
+    if (s.nodes_[this->node].booting) return;
+    s.ghost_.installed(this->node);
+    ++s.coverage()[Event::snapshot_installed];
+    if (s.record_) {
+        s.note(Record::What::install, this->node,
+               "installs a snapshot up to " + std::to_string(snapshot.last_included_index.value));
     }
-    simulator->require(snapshot.data.size() == 16, "a snapshot arrives as it was sent", node);
 }
 
-inline void Network::send_message(ReplicaId, Message message) {
-    Simulator& s = *simulator;
-    if (s.nodes_[node].dead) return;
-    ++s.coverage_[Event::message];
-    auto* request = std::get_if<RequestVote>(&message.body);
-    if (request && !request->pre_vote) ++s.coverage_[Event::election_started];
-    s.check_message(node, message);
+template <class S>
+void SimulatedMachine<S, true>::check_saved() {
+    std::optional<Snapshot<SnapshotData>> given = this->machine->get_snapshot();
+    bool same = given && given->last_included() == this->saved->last_included();
+    if constexpr (std::equality_comparable<SnapshotData>) {
+        same = same && given->data == this->saved->data;
+    }
+    this->simulator->ghost_.require(Law::snapshots_come_back, same,
+                                    "get_snapshot does not give what was saved last", this->node);
+}
+
+template <class S>
+void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
+    Simulator<S>& s = *simulator;
+    auto& sender = s.nodes_[node];
+    if (sender.dead) return;
+    ++s.coverage()[Event::message];
+    s.ghost_.sent(node, message);
+    std::size_t receiver = replica_of(to);
+    if (to != message.to || receiver >= s.nodes_.size()) {
+        return s.ghost_.fail(Law::persist_before_send, "a message is sent to a stranger", node);
+    }
+    if constexpr (SubjectTraits<S>::encodes) {
+        std::string text = S::encode(message);
+        std::optional<Message> decoded = S::decode(text);
+        bool same =
+            decoded && S::encode(*decoded) == text && decoded->body.index() == message.body.index();
+        if (!s.ghost_.require(Law::messages_survive, same,
+                              "a message is not the same after encode and decode", node))
+            return;
+        message = *std::move(decoded);
+    }
     s.trace(message.from.value << 40 | message.to.value << 32 | message.term.value << 8 |
             message.body.index());
-    s.flying_.push_back(std::move(message));
-    if (s.flying_.size() > 60) s.flying_.erase(s.flying_.begin());
+    std::uint16_t flight = 0;
+    if (s.free_flights_.empty()) {
+        flight = static_cast<std::uint16_t>(s.flights_.size());
+        s.flights_.push_back(Message{});
+    } else {
+        flight = s.free_flights_.back();
+        s.free_flights_.pop_back();
+    }
+    std::uint32_t record = s.record_ ? s.record_message(message) : 0;
+    if (s.record_) s.note(Record::What::send, node, "sends", record);
+    s.flights_[flight] = std::move(message);
+    Duration travel = std::chrono::microseconds(200 + s.random_.below(20'000));
+    s.flying_.push_back({s.time_ + sender.delay + travel, record, flight,
+                         static_cast<std::uint8_t>(node), static_cast<std::uint8_t>(receiver)});
+    if (s.flying_.size() > s.configuration_.flying_max) s.forget(0);
 }
 
-inline bool Disk::dies() {
-    if (calls_left && *calls_left == 0) simulator->nodes_[node].dead = true;
+template <class S>
+bool SimulatedDisk<S>::dies(unsigned kind) {
+    auto& owner = simulator->nodes_[node];
+    if (calls_left && *calls_left == 0) owner.dead = true;
     if (calls_left && *calls_left > 0) --*calls_left;
-    return simulator->nodes_[node].dead;
+    if (owner.dead) return true;
+    auto bit = static_cast<std::uint8_t>(1U << kind);
+    constexpr unsigned synced = 8;
+    simulator->ghost_.require(Law::calls_as_promised, (called & (bit | synced)) == 0,
+                              "a poll calls the Storage more often than promised", node);
+    called = static_cast<std::uint8_t>(called | bit);
+    return false;
 }
 
-inline StoredState<Command> Disk::load() {
-    return {written.term, written.voted_for, written.base, written.entries};
-}
-
-inline void Disk::save_vote(Term term, std::optional<ReplicaId> voted_for) {
-    if (dies()) return;
-    unsynced.push_back(written);
-    simulator->require(term >= written.term, "a term on disk never falls", node);
-    written.term = term;
-    written.voted_for = voted_for;
-}
-
-inline void Disk::append(Index first_index, const std::vector<LogEntry>& entries) {
-    if (dies()) return;
-    unsynced.push_back(written);
-    if (first_index <= written.base.index || first_index > written.last_index() + 1) {
-        return simulator->require(false, "appended entries follow what is there", node);
+template <class S>
+auto SimulatedDisk<S>::load() -> StoredState<T> {
+    DiskImage& image = simulator->ghost_.disk(node);
+    if constexpr (SubjectTraits<S>::stores) {
+        auto& own = simulator->own_storage_;
+        own.storages[node].reset();
+        if (own.power_lost[node]) own.replace(own.live(node), own.synced(node));
+        own.storages[node] = S::open(own.live(node));
+        StoredState<T> state = own.storages[node]->load();
+        // A power loss leaves what was synced, the end of a process that or something later.
+        if (own.power_lost[node]) {
+            while (!unsynced.empty()) undo();
+        }
+        while (!is_at(state) && !unsynced.empty()) {
+            Write& last = unsynced.back();
+            if (last.kind == Write::append && last.added > 0) {
+                --last.added;
+                entries.pop_back();
+                image.log.marks.pop_back();
+            } else {
+                undo();
+            }
+        }
+        simulator->ghost_.require(Law::nothing_synced_is_lost, is_at(state),
+                                  "the Storage does not load what was written to it", node);
+        unsynced.clear();
+        own.power_lost[node] = false;
     }
-    auto kept = static_cast<std::size_t>(first_index - written.base.index - 1);
-    if (kept < written.entries.size()) ++simulator->coverage_[Event::entries_truncated];
-    written.entries.resize(kept);
-    written.hashes.resize(kept);
-    for (const LogEntry& entry : entries) {
-        auto* command = std::get_if<Command>(&entry.command);
-        std::uint64_t last =
-            kept == 0 && written.hashes.empty() ? written.base_hash : written.hashes.back();
-        written.hashes.push_back(mix(mix(last, entry.term.value), command ? command->id : ~0ULL));
-        written.entries.push_back(entry);
-    }
+    image.synced_term = image.term;
+    image.synced_vote = image.voted_for;
+    image.synced_index = image.log.last_index();
+    return {image.term, image.voted_for, image.log.base, entries};
 }
 
-inline void Disk::compact(LogPosition last_included) {
-    if (dies()) return;
-    unsynced.push_back(written);
-    ++simulator->coverage_[Event::log_compacted];
+template <class S>
+void SimulatedDisk<S>::save_vote(Term term, std::optional<ReplicaId> voted_for) {
+    if (dies(0)) return;
+    DiskImage& image = simulator->ghost_.disk(node);
+    unsynced.push_back({.kind = Write::vote, .term = image.term, .voted_for = image.voted_for});
+    simulator->ghost_.require(Law::terms_never_fall, term >= image.term,
+                              "a lower term is written to disk", node);
+    image.term = term;
+    image.voted_for = voted_for;
+    simulator->note(Record::What::disk, node, "writes term and vote");
+    if constexpr (SubjectTraits<S>::stores)
+        simulator->own_storage_.storages[node]->save_vote(term, voted_for);
+}
+
+template <class S>
+void SimulatedDisk<S>::append(Index first_index, const std::vector<LogEntry>& added) {
+    if (dies(1) || !simulator->ghost_.cuts(node, first_index)) return;
+    DiskImage& image = simulator->ghost_.disk(node);
+    LogImage& log = image.log;
+    auto kept = static_cast<std::size_t>(first_index - log.base.index - 1);
+    unsynced.push_back({.kind = Write::append, .kept = kept, .added = added.size()});
+    if (kept < entries.size()) {
+        auto cut = static_cast<std::ptrdiff_t>(kept);
+        unsynced.back().marks.assign(log.marks.begin() + cut, log.marks.end());
+        unsynced.back().entries.assign(entries.begin() + cut, entries.end());
+        log.marks.erase(log.marks.begin() + cut, log.marks.end());
+        entries.erase(entries.begin() + cut, entries.end());
+        simulator->note(Record::What::truncate, node, "cuts its log");
+    }
+    image.synced_index = std::min(image.synced_index, first_index - 1);
+    for (const LogEntry& entry : added) {
+        std::uint64_t number = simulator->number_of(entry);
+        log.push(entry.term, number);
+        entries.push_back(entry);
+        if (simulator->record_) {
+            simulator->note(
+                Record::What::append, node,
+                simulator->show(entry) + " at " + std::to_string(log.last_index().value));
+        }
+    }
+    simulator->ghost_.log_changed(node);
+    if constexpr (SubjectTraits<S>::stores)
+        simulator->own_storage_.storages[node]->append(first_index, added);
+}
+
+template <class S>
+void SimulatedDisk<S>::compact(LogPosition last_included) {
+    if (dies(2)) return;
+    Ghost& ghost = simulator->ghost_;
+    DiskImage& image = ghost.disk(node);
+    LogImage& log = image.log;
     Index index = last_included.index;
-    bool held = index >= written.base.index && index <= written.last_index() &&
-                written.term_at(index) == last_included.term;
-    auto gone =
-        static_cast<std::ptrdiff_t>(held ? index - written.base.index : written.entries.size());
-    written.entries.erase(written.entries.begin(), written.entries.begin() + gone);
-    written.hashes.erase(written.hashes.begin(), written.hashes.begin() + gone);
-    written.base = last_included;
-    if (index.value > simulator->committed_.size()) {
-        return simulator->require(false, "a snapshot covers only what is committed", node);
-    }
-    written.base_hash = simulator->committed_hash(index);
+    const auto& saved = simulator->nodes_[node].machine.saved;
+    bool covered = saved && index <= saved->last_included_index;
+    if (!ghost.require(Law::calls_as_promised, covered && index >= log.base.index,
+                       "the log is cut where no saved snapshot covers it", node))
+        return;
+    if (!ghost.require(Law::commit_rule, index.value <= ghost.committed().size(),
+                       "a snapshot covers what is not committed", node))
+        return;
+    ++ghost.coverage()[Event::log_compacted];
+    auto gone = static_cast<std::ptrdiff_t>(log.holds(last_included) ? index - log.base.index
+                                                                     : log.marks.size());
+    unsynced.push_back({.kind = Write::compact, .base = log.base, .base_hash = log.base_hash});
+    unsynced.back().marks.assign(log.marks.begin(), log.marks.begin() + gone);
+    unsynced.back().entries.assign(entries.begin(), entries.begin() + gone);
+    log.marks.erase(log.marks.begin(), log.marks.begin() + gone);
+    entries.erase(entries.begin(), entries.begin() + gone);
+    log.base = last_included;
+    log.base_hash = ghost.committed_hash(index);
+    ghost.log_changed(node);
+    simulator->note(Record::What::disk, node, "compacts its log");
+    if constexpr (SubjectTraits<S>::stores)
+        simulator->own_storage_.storages[node]->compact(last_included);
 }
 
-inline bool Disk::sync() {
-    if (dies()) return true;
-    unsynced.clear();
-    if (written.voted_for) {
-        auto& votes = simulator->nodes_[node].votes;
-        simulator->require(
-            votes.emplace(written.term, *written.voted_for).first->second == *written.voted_for,
-            "a replica votes once in a term", node);
+template <class S>
+bool SimulatedDisk<S>::sync() {
+    if (dies(3)) return true;
+    if (fails) {
+        fails = false;
+        failed = true;
+        ++simulator->coverage()[Event::failed_sync];
+        simulator->note(Record::What::disk, node, "fails to sync");
+        return false;
     }
+    if (slow > 0) {
+        auto& owner = simulator->nodes_[node];
+        owner.delay = std::chrono::milliseconds(std::exchange(slow, 0));
+        owner.now += owner.delay;
+        ++simulator->coverage()[Event::slow_sync];
+        simulator->note(Record::What::disk, node, "is slow to sync");
+    }
+    if constexpr (SubjectTraits<S>::stores) {
+        auto& own = simulator->own_storage_;
+        if (!own.storages[node]->sync()) return false;
+        own.replace(own.synced(node), own.live(node));
+    }
+    unsynced.clear();
+    simulator->ghost_.synced(node);
     return true;
 }
 
-// ----- Swarm and shrinking -----------------------------------------------------------------------
-
-/// A schedule in which each kind of step has a weight of its own and faults may be missing.
-inline Schedule draw_schedule(Random& random, std::size_t length) {
-    std::array<std::uint64_t, step_kinds> weights = {30, 3, 3, 8, 3, 8, 2, 3, 1, 1, 1};
-    for (std::size_t i = 0; i < step_kinds; ++i) {
-        bool is_fault = i == 1 || i == 2 || i >= 6;
-        weights[i] = is_fault && random.below(3) == 0 ? 0 : weights[i] * (1 + random.below(4));
+template <class S>
+void SimulatedDisk<S>::crash(std::uint64_t entropy) {
+    if constexpr (SubjectTraits<S>::stores) {
+        // What it lost shows when it is opened again.
+        simulator->own_storage_.storages[node].reset();
+        simulator->own_storage_.power_lost[node] = entropy % 2 == 0;
+        return;
     }
-    if (weights[6] > 0 && weights[7] == 0) weights[7] = weights[6];
-    std::uint64_t total = 0;
-    for (std::uint64_t weight : weights) total += weight;
-    Schedule schedule(length);
-    for (Op& op : schedule) {
-        std::uint64_t at = random.below(total);
-        std::size_t kind = 0;
-        while (at >= weights[kind]) at -= weights[kind++];
-        op = {static_cast<Step>(kind), static_cast<std::uint32_t>(random.below(1U << 16)),
-              static_cast<std::uint32_t>(random.below(1U << 16))};
-    }
-    return schedule;
-}
-
-/// The shortest schedule found that fails as this one does.
-inline Schedule shrink(const Configuration& configuration, Schedule schedule) {
-    auto fails = [&](const Schedule& candidate) {
-        return !Simulator(configuration).run(candidate).empty();
-    };
-    for (std::size_t piece = schedule.size() / 2; piece > 0;) {
-        bool progress = false;
-        for (std::size_t at = 0; at + piece <= schedule.size();) {
-            Schedule shorter = schedule;
-            auto first = shorter.begin() + static_cast<std::ptrdiff_t>(at);
-            shorter.erase(first, first + static_cast<std::ptrdiff_t>(piece));
-            if (fails(shorter)) {
-                schedule = std::move(shorter);
-                progress = true;
-            } else {
-                at += piece;
-            }
+    DiskImage& image = simulator->ghost_.disk(node);
+    std::size_t kept = entropy % (unsynced.size() + 1);
+    entropy /= unsynced.size() + 1;
+    if (kept < unsynced.size()) ++simulator->coverage()[Event::unsynced_write_lost];
+    while (unsynced.size() > kept + 1) undo();
+    if (unsynced.size() > kept) {
+        // Of the first write that was lost, some may be there.
+        const Write& torn = unsynced.back();
+        std::size_t survive = torn.kind == Write::append ? entropy % (torn.added + 1) : 0;
+        if (survive > 0) {
+            ++simulator->coverage()[Event::append_torn];
+            entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(torn.kept + survive),
+                          entries.end());
+            image.log.marks.resize(torn.kept + survive);
+        } else {
+            undo();
         }
-        if (!progress || piece > 1) piece = piece == 1 ? (progress ? 1 : 0) : piece / 2;
+        simulator->ghost_.log_changed(node);
     }
-    return schedule;
+    unsynced.clear();
+    image.synced_term = image.term;
+    image.synced_vote = image.voted_for;
+    image.synced_index = image.log.last_index();
 }
 
-/// What a person needs to see of a failure, and how to repeat it.
-inline std::string report(const Configuration& configuration, const Schedule& schedule) {
-    Schedule shortest = shrink(configuration, schedule);
-    std::string what = Simulator(configuration).run(shortest);
-    std::ostringstream text;
-    text << what << "\nshrunk from " << schedule.size() << " to " << shortest.size()
-         << " steps; to repeat it:\n  LITTLE_RAFT_CONFIGURATION='" << configuration.to_text()
-         << "' \\\n  LITTLE_RAFT_SCHEDULE='" << to_text(shortest)
-         << "' tests/run swarm -- -ns -tc='replay*'\n";
-    return text.str();
+template <class S>
+void SimulatedDisk<S>::undo() {
+    DiskImage& image = simulator->ghost_.disk(node);
+    LogImage& log = image.log;
+    Write& last = unsynced.back();
+    switch (last.kind) {
+        case Write::vote:
+            image.term = last.term;
+            image.voted_for = last.voted_for;
+            break;
+        case Write::append:
+            log.marks.resize(last.kept);
+            entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(last.kept), entries.end());
+            log.marks.insert(log.marks.end(), last.marks.begin(), last.marks.end());
+            entries.insert(entries.end(), last.entries.begin(), last.entries.end());
+            break;
+        case Write::compact:
+            log.base = last.base;
+            log.base_hash = last.base_hash;
+            log.marks.insert(log.marks.begin(), last.marks.begin(), last.marks.end());
+            entries.insert(entries.begin(), last.entries.begin(), last.entries.end());
+            break;
+    }
+    unsynced.pop_back();
+}
+
+template <class S>
+bool SimulatedDisk<S>::is_at(const StoredState<T>& state) const {
+    const DiskImage& image = std::as_const(simulator->ghost_).disk(node);
+    if (state.term != image.term || state.voted_for != image.voted_for ||
+        !(state.last_included == image.log.base) || state.entries.size() != entries.size())
+        return false;
+    for (std::size_t k = 0; k < entries.size(); ++k) {
+        if (state.entries[k].term != entries[k].term ||
+            simulator->number_of(state.entries[k]) != image.log.marks[k].number)
+            return false;
+    }
+    return true;
 }
 
 }  // namespace little_raft::testing

@@ -1,0 +1,95 @@
+// What decides how a replica, or a message, goes on, as one number: for a walk through all states,
+// which must know one that it has seen before.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <variant>
+
+#include "inspect.hpp"
+#include "little_raft.hpp"
+#include "random.hpp"
+
+namespace little_raft::testing {
+
+/// Whatever is given as `number_of` tells transitions apart.
+struct Fingerprint {
+    /// Of what the replica holds and knows. Of time only what decides: whether a leader or a
+    /// follower counts as heard, and which timers are due. Where its log ends stands for the log,
+    /// whose entries are on the disk.
+    template <class C, class M, class S>
+    static std::uint64_t hash(const Replica<C, M, S>& replica) {
+        const Status& status = replica.status();
+        std::uint64_t h = mix(status.term.value, static_cast<std::uint64_t>(status.role));
+        h = mix(h, status.voted_for ? status.voted_for->value : 0);
+        h = mix(h, status.leader ? status.leader->value : 0);
+        h = mix(h, status.commit_index.value << 32 | status.last_applied.value);
+        h = mix(h, status.snapshot.index.value << 32 | Inspect::stable_index(replica).value);
+        h = mix(h, hash(Inspect::log(replica).base()));
+        h = mix(h, hash(Inspect::log(replica).last()));
+        h = mix(h, status.fault ? 1 : 0);
+        const auto [min, max] = ElectionTimeoutRange{};
+        Time now = Inspect::now(replica);
+        bool heard = now < Inspect::leader_contact(replica) + min;
+        bool election_due = Inspect::election_deadline(replica) <= now;
+        bool heartbeat_due = Inspect::heartbeat_deadline(replica) <= now;
+        bool heartbeat_first =
+            Inspect::heartbeat_deadline(replica) < Inspect::election_deadline(replica);
+        h = mix(h, (heard ? 1U : 0U) + (election_due ? 2U : 0U) + (heartbeat_due ? 4U : 0U) +
+                       (heartbeat_first ? 8U : 0U) + (Inspect::vote_changed(replica) ? 16U : 0U) +
+                       (Inspect::compacted(replica) ? 32U : 0U) +
+                       (Inspect::unsent(replica) ? 64U : 0U));
+        for (const Progress& peer : status.progress) {
+            h = mix(h, peer.match_index.value << 32 | peer.next_index.value);
+            bool contact = now < peer.last_contact + max;
+            h = mix(h, peer.sent_commit.value << 32 | peer.offset << 8 |
+                           static_cast<std::uint64_t>(peer.state) << 4 | (peer.waiting ? 8U : 0U) |
+                           (peer.overdue ? 4U : 0U) | (peer.vote_granted ? 2U : 0U) |
+                           (contact ? 1U : 0U));
+            for (const Progress::Inflight& message : peer.inflight)
+                h = mix(h, message.last_index.value);
+        }
+        for (const auto& own : Inspect::own(replica)) h = mix(h, hash(own.at));
+        if (const auto& incoming = Inspect::incoming(replica)) h = mix(h, hash(*incoming));
+        if (const auto& outgoing = Inspect::outgoing(replica)) h = mix(h, hash(*outgoing));
+        return h;
+    }
+
+    template <class T, class D, class NumberOf>
+    static std::uint64_t hash(const Message<T, D>& message, NumberOf number_of) {
+        std::uint64_t h = mix(message.from.value << 8 | message.to.value, message.term.value);
+        h = mix(h, message.body.index());
+        if (const auto* request = std::get_if<RequestVote>(&message.body)) {
+            h = mix(h, (request->pre_vote ? 1U : 0U) + (request->last_log_index.value << 1));
+            return mix(h, request->last_log_term.value);
+        }
+        if (const auto* vote = std::get_if<RequestVoteResponse>(&message.body))
+            return mix(h, (vote->pre_vote ? 1U : 0U) + (vote->vote_granted ? 2U : 0U));
+        if (const auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
+            h = mix(h, hash(LogPosition{append->prev_log_index, append->prev_log_term}));
+            h = mix(h, append->leader_commit.value);
+            for (const Entry<T>& entry : append->entries) {
+                const T* transition = std::get_if<T>(&entry.command);
+                h = mix(mix(h, entry.term.value), transition ? number_of(*transition) : 0);
+            }
+            return h;
+        }
+        if (const auto* response = std::get_if<AppendEntriesResponse>(&message.body)) {
+            h = mix(h, (response->success ? 1U : 0U) + (response->match_index.value << 1));
+            return mix(mix(h, hash(response->hint)), response->snapshot_offset);
+        }
+        const auto& install = std::get<InstallSnapshot<D>>(message.body);
+        return mix(mix(h, hash(install.last_included)),
+                   install.offset * 2 + (install.done ? 1 : 0));
+    }
+
+ private:
+    static std::uint64_t hash(LogPosition at) { return mix(at.index.value, at.term.value); }
+    template <class D>
+    static std::uint64_t hash(const Snapshot<D>& snapshot) {
+        return mix(hash(snapshot.last_included()),
+                   little_raft::detail::size_in_chunks(snapshot.data));
+    }
+};
+
+}  // namespace little_raft::testing

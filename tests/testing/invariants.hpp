@@ -1,0 +1,885 @@
+// The laws of Raft and of this library, each put to the test after every step: the five properties
+// of the paper's Figure 3 and what makes them hold, word for word where the paper has words.
+//
+// Ghost knows what no replica can: all disks, everything that was ever committed, every leader of
+// every term. A hash chain along each log (a hash at an index stands for all entries up to it)
+// makes most questions a single comparison. It knows nothing of the user's types, so it can be fed
+// by hand: tests show for each law that it can break.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "little_raft.hpp"
+#include "random.hpp"
+
+namespace little_raft::testing {
+
+// ----- Laws --------------------------------------------------------------------------------------
+
+enum class Law : std::uint8_t {
+    election_safety,
+    vote_once,
+    terms_never_fall,
+    leader_append_only,
+    log_matching,
+    leader_completeness,
+    state_machine_safety,
+    commit_rule,
+    order_of_indexes,
+    committed_is_never_cut,
+    persist_before_send,
+    nothing_synced_is_lost,
+    exactly_one_final_state,
+    committed_once,
+    bounded_memory,
+    leader_bookkeeping,
+    calls_as_promised,
+    faults_have_causes,
+    snapshots_come_back,
+    messages_survive,
+    linearizability,
+    liveness,
+    stability,
+    own_invariant,
+};
+inline constexpr std::size_t law_kinds = 24;
+
+struct LawText {
+    const char* name;
+    const char* words;
+    const char* source;
+};
+
+inline const LawText& text_of(Law law) {
+    static constexpr std::array<LawText, law_kinds> texts = {{
+        {"Election Safety", "At most one replica becomes leader in a term, and once.",
+         "[Raft Figure 3, 5.2]"},
+        {"Vote Once", "A replica votes for at most one candidate in a term, across restarts.",
+         "[Raft 5.2, Figure 2: votedFor]"},
+        {"Terms Never Fall", "A replica's term never falls, not even by a crash.", "[Raft 5.1]"},
+        {"Leader Append-Only",
+         "A leader never overwrites or deletes entries in its log; it only appends new ones.",
+         "[Raft Figure 3, 5.3]"},
+        {"Log Matching",
+         "If two logs contain an entry with the same index and term, then the logs are identical "
+         "in "
+         "all entries up through the given index.",
+         "[Raft Figure 3, 5.3]"},
+        {"Leader Completeness",
+         "If an entry is committed in a term, then it is in the logs of the leaders of all "
+         "higher-numbered terms.",
+         "[Raft Figure 3, 5.4]"},
+        {"State Machine Safety",
+         "If a machine has applied an entry at an index, no other machine ever applies a different "
+         "one there; what is applied was proposed, and equal sequences make equal machines.",
+         "[Raft Figure 3, 5.4.3]"},
+        {"Commit Rule",
+         "A leader commits an entry of its own term once a majority has it on disk, and nobody "
+         "knows of a commit before a leader does.",
+         "[Raft 5.3, 5.4.2]"},
+        {"Order of Indexes",
+         "Snapshot, applied, commit and last index never pass each other, and the commit index "
+         "never "
+         "falls while a process lives.",
+         "[Raft Figure 2]"},
+        {"Committed Is Never Cut",
+         "An entry that is committed is never removed from a log that has "
+         "it, but by a snapshot that covers it.",
+         "[Raft 5.4.3]"},
+        {"Persist Before Send",
+         "Whatever a message promises of its sender's term, vote and log is on its disk before.",
+         "[Raft Figure 2: persistent state]"},
+        {"Nothing Synced Is Lost",
+         "A replica restarts from what its disk had synced, or from that and some of what it wrote "
+         "later.",
+         "the Storage concept"},
+        {"Exactly One Final State",
+         "Each transition ends, on the replica that took it, in one final state, reached in order; "
+         "what was abandoned is never committed.",
+         "the enumeration TransitionState"},
+        {"Committed Once", "A transition takes at most one place in the committed log.",
+         "[PhD 6.3]"},
+        {"Bounded Memory",
+         "The log, what is uncommitted and what is on its way to a follower keep to the limits, "
+         "across crashes too.",
+         "Options"},
+        {"Leader Bookkeeping",
+         "What a leader believes a follower to have on disk, it has; and it sends what comes next.",
+         "[Raft Figure 2: nextIndex, matchIndex]"},
+        {"Calls as Promised",
+         "A poll writes term, snapshot place and entries at most once each and then syncs; entries "
+         "follow each other; the log is cut only where a saved snapshot covers it.",
+         "the Storage and Snapshotting concepts"},
+        {"Faults Have Causes", "A replica stops itself only after its disk failed.",
+         "the enumeration Fault::Kind"},
+        {"Snapshots Come Back",
+         "The machine gives back the snapshot that it saved or was given last, with the same data.",
+         "the Snapshotting concept"},
+        {"Messages Survive", "A message that was encoded and decoded is what it was.",
+         "the subject's encode and decode"},
+        {"Linearizability",
+         "What was answered before a transition was proposed takes effect before it, and answers "
+         "are "
+         "those of one machine that applies all in order.",
+         "[PhD 6.3]"},
+        {"Liveness",
+         "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
+         "whole log without a new transition, then commits a new one, and agrees.",
+         "[Raft 5.4.2, 5.6; PhD 4.2, 6.2]"},
+        {"Stability", "While nothing fails, or only a minority does, the leader stays.",
+         "[PhD 4.2.3, 9.6]"},
+        {"Own Invariant", "The subject's own invariant of its machine.", "the subject's invariant"},
+    }};
+    return texts[static_cast<std::size_t>(law)];
+}
+
+/// The first law that broke in a run.
+struct Failure {
+    Law law = Law::election_safety;
+    std::string detail;  ///< What was seen.
+    std::size_t replica = 0;
+};
+
+// ----- Coverage ----------------------------------------------------------------------------------
+
+/// What can happen in a run. A suite that never saw one of these has not tested what it means to.
+enum class Event : std::uint8_t {
+    step,
+    message,
+    delivery,
+    drop,
+    corrupted,
+    duplicate,
+    blocked,
+    crash,
+    crash_inside_poll,
+    restart,
+    unsynced_write_lost,
+    append_torn,
+    paused,
+    clock_changed,
+    slow_sync,
+    failed_sync,
+    election_started,
+    election_won,
+    leader_deposed_with_uncommitted,
+    commit,
+    apply,
+    snapshot_created,
+    snapshot_installed,
+    log_compacted,
+    entries_truncated,
+    proposed,
+    abandoned_not_leader,
+    abandoned_overloaded,
+    abandoned_conflict,
+    outcome_unknown,
+    healed,
+    calm,
+    deaf_leader_replaced,
+    bridge_led,
+    outsider_ignored,
+};
+inline constexpr std::size_t event_kinds = 35;
+
+inline const char* name_of(Event event) {
+    static constexpr std::array<const char*, event_kinds> names = {
+        "steps",
+        "messages",
+        "deliveries",
+        "messages dropped",
+        "messages damaged",
+        "messages duplicated",
+        "messages blocked by partitions",
+        "crashes",
+        "crashes inside a poll",
+        "restarts",
+        "unsynced writes lost",
+        "appends torn by a crash",
+        "replicas paused",
+        "clocks changed",
+        "slow syncs",
+        "failed syncs",
+        "elections started",
+        "elections won",
+        "leaders deposed with uncommitted entries",
+        "commits",
+        "applies",
+        "snapshots created",
+        "snapshots installed",
+        "logs compacted",
+        "truncations of conflicting entries",
+        "transitions proposed",
+        "abandoned: not leader",
+        "abandoned: overloaded",
+        "abandoned: conflict with leader",
+        "outcome unknown",
+        "clusters healed and converged",
+        "calm times without a new leader",
+        "deaf leaders replaced",
+        "bridges that led",
+        "outsiders that disturbed nobody"};
+    return names[static_cast<std::size_t>(event)];
+}
+
+/// How often each event happened and each law was put to the test.
+struct Coverage {
+    std::array<std::uint64_t, event_kinds> events{};
+    std::array<std::uint64_t, law_kinds> laws{};
+
+    std::uint64_t& operator[](Event event) { return events[static_cast<std::size_t>(event)]; }
+    std::uint64_t operator[](Event event) const { return events[static_cast<std::size_t>(event)]; }
+    std::uint64_t& operator[](Law law) { return laws[static_cast<std::size_t>(law)]; }
+    std::uint64_t operator[](Law law) const { return laws[static_cast<std::size_t>(law)]; }
+
+    void add(const Coverage& other) {
+        for (std::size_t i = 0; i < event_kinds; ++i) events[i] += other.events[i];
+        for (std::size_t i = 0; i < law_kinds; ++i) laws[i] += other.laws[i];
+    }
+    /// The names of the events that never happened and of the laws never put to the test, less
+    /// those that the subject cannot show.
+    std::vector<std::string> missing(const Coverage& impossible) const {
+        std::vector<std::string> names;
+        for (std::size_t i = 0; i < event_kinds; ++i) {
+            if (events[i] + impossible.events[i] == 0)
+                names.emplace_back(name_of(static_cast<Event>(i)));
+        }
+        for (std::size_t i = 0; i < law_kinds; ++i) {
+            if (laws[i] + impossible.laws[i] == 0)
+                names.emplace_back(text_of(static_cast<Law>(i)).name);
+        }
+        return names;
+    }
+    std::vector<std::string> missing() const { return missing(Coverage{}); }
+
+    std::string to_text() const {
+        std::string text = "What happened:\n";
+        for (std::size_t i = 0; i < event_kinds; ++i) {
+            text += "  " + std::to_string(events[i]) + ' ' + name_of(static_cast<Event>(i)) + '\n';
+        }
+        text += "How often each law was put to the test:\n";
+        for (std::size_t i = 0; i < law_kinds; ++i) {
+            text += "  " + std::to_string(laws[i]) + ' ' + text_of(static_cast<Law>(i)).name + '\n';
+        }
+        return text;
+    }
+};
+
+// ----- What the ghost sees -----------------------------------------------------------------------
+
+/// Replicas are counted from 0, and called 1, 2, ... to themselves and to people.
+inline ReplicaId id_of(std::size_t replica) { return ReplicaId{replica + 1}; }
+inline std::size_t replica_of(ReplicaId id) { return static_cast<std::size_t>(id.value - 1); }
+
+/// Transitions are numbered from 1 in the order in which they are proposed; 0 is the no-op.
+inline constexpr std::uint64_t noop_number = 0;
+/// Stands for one that nobody proposed.
+inline constexpr std::uint64_t unknown_number = ~std::uint64_t{0};
+
+/// An entry of a log, with the hash of the whole log up to it.
+struct Mark {
+    Term term;
+    std::uint64_t number = noop_number;
+    std::uint64_t hash = 0;
+};
+
+/// The log as a disk has it.
+struct LogImage {
+    LogPosition base;
+    std::uint64_t base_hash = 0;
+    std::vector<Mark> marks;
+
+    Index last_index() const { return base.index + marks.size(); }
+    const Mark& operator[](Index index) const { return marks[index - base.index - 1]; }
+    Term term_at(Index index) const {
+        return index == base.index ? base.term : (*this)[index].term;
+    }
+    std::optional<std::uint64_t> hash_at(Index index) const {
+        if (index < base.index || index > last_index()) return std::nullopt;
+        return index == base.index ? base_hash : (*this)[index].hash;
+    }
+    bool holds(LogPosition at) const {
+        return at.index >= base.index && at.index <= last_index() && term_at(at.index) == at.term;
+    }
+    void push(Term term, std::uint64_t number) {
+        std::uint64_t before = marks.empty() ? base_hash : marks.back().hash;
+        marks.push_back({term, number, mix(mix(before, term.value), number)});
+    }
+};
+
+/// What was written to a disk, and how much of it a power loss would leave.
+struct DiskImage {
+    Term term;
+    std::optional<ReplicaId> voted_for;
+    LogImage log;
+    Term synced_term;
+    std::optional<ReplicaId> synced_vote;
+    Index synced_index;  ///< The log as written is durable up to here.
+};
+
+/// A transition on its way through the replica that took it.
+struct Fate {
+    std::size_t replica = 0;
+    std::uint64_t incarnation = 0;
+    std::optional<TransitionState> last = std::nullopt;
+    bool repeats = false;  ///< Options::noop_transition comes with every term.
+    bool taken = false;    ///< By get_pending_transitions.
+    Index committed_at = {};
+    Index acked_before = {};  ///< What had been answered when it was proposed.
+
+    bool is_final() const {
+        return last && *last != TransitionState::queued && *last != TransitionState::committed;
+    }
+    bool is_abandoned() const {
+        return last == TransitionState::abandoned_not_leader ||
+               last == TransitionState::abandoned_overloaded ||
+               last == TransitionState::abandoned_conflict_with_leader;
+    }
+};
+
+/// What is known to be committed, at its index - 1.
+struct Committed {
+    Mark mark;
+    std::uint64_t applied_hash = 0;  ///< Of the numbers of all transitions up to here.
+    Term known_in = {};              ///< The term of the first leader that knew.
+};
+
+struct Limits {
+    std::uint64_t snapshot_delta = 0;
+    std::uint64_t snapshot_trailing = 0;
+    std::uint64_t entries_per_message = 1;
+    std::uint64_t inflight_messages = 1;
+    std::uint64_t inflight_bytes = 1;
+    std::uint64_t bytes_per_message = 1;
+    std::uint64_t uncommitted_entries = 1;
+};
+
+// ----- Ghost -------------------------------------------------------------------------------------
+
+/// Watches a cluster. It is told what happens in the order in which it happens: what disks do, what
+/// is sent, what is reported, and, after every poll, the replica's Status.
+class Ghost {
+ public:
+    Ghost(std::size_t replicas, const Limits& limits)
+        : limits_(limits), disks_(replicas), seen_(replicas), fates_(1) {}
+
+    const std::optional<Failure>& failure() const { return failure_; }
+    Coverage& coverage() { return coverage_; }
+    const Coverage& coverage() const { return coverage_; }
+    DiskImage& disk(std::size_t i) { return disks_[i]; }
+    const DiskImage& disk(std::size_t i) const { return disks_[i]; }
+    const std::vector<Committed>& committed() const { return committed_; }
+    const std::vector<Fate>& fates() const { return fates_; }
+    /// Which process of replica i is on, counted from 1.
+    std::uint64_t incarnation(std::size_t i) const { return seen_[i].incarnation; }
+
+    /// Counts that a law was put to the test; the first one that does not hold stays.
+    bool require(Law law, bool holds, const char* what, std::size_t replica) {
+        ++coverage_[law];
+        if (!holds) fail(law, what, replica);
+        return holds;
+    }
+    void fail(Law law, std::string what, std::size_t replica) {
+        if (!failure_) failure_ = Failure{law, std::move(what), replica};
+    }
+
+    std::uint64_t committed_hash(Index index) const {
+        return index.value == 0 ? 0 : committed_[index.value - 1].mark.hash;
+    }
+    std::uint64_t applied_hash(Index index) const {
+        return index.value == 0 ? 0 : committed_[index.value - 1].applied_hash;
+    }
+
+    // ----- Transitions
+
+    /// Returns its number.
+    std::uint64_t proposed(std::size_t i, bool repeats = false) {
+        fates_.push_back({i, seen_[i].incarnation, std::nullopt, repeats, false, {}, acked_});
+        return fates_.size() - 1;
+    }
+    void taken(std::uint64_t number) { fates_[number].taken = true; }
+
+    void reported(std::size_t i, std::uint64_t number, TransitionState state) {
+        using enum TransitionState;
+        constexpr Law law = Law::exactly_one_final_state;
+        if (number == noop_number || number >= fates_.size()) {
+            fail(law, "a state is reported of a transition that nobody proposed", i);
+            return;
+        }
+        Fate& fate = fates_[number];
+        if (fate.repeats) return;
+        if (fate.replica != i || fate.incarnation != seen_[i].incarnation) {
+            // Another replica, or a later process that knows nothing of having taken it.
+            require(law, state == applied, "only `applied` is reported where it was not taken", i);
+            require(law, !fate.is_abandoned(), "what was abandoned is applied", i);
+            return;
+        }
+        require(law, fate.taken, "a state is reported of a transition before it was taken", i);
+        bool legal = false;
+        if (!fate.last) {
+            legal =
+                state == queued || state == abandoned_not_leader || state == abandoned_overloaded;
+        } else if (*fate.last == queued) {
+            legal = state == committed || state == abandoned_conflict_with_leader ||
+                    state == outcome_unknown;
+        } else {
+            legal = *fate.last == committed && state == applied;
+        }
+        require(law, legal,
+                fate.is_final() ? "a state is reported after a final one"
+                                : "a transition's states do not follow each other",
+                i);
+        fate.last = state;
+        if (state == applied) just_acked_.push_back(number);
+        if (state == outcome_unknown) seen_[i].says_unknown = true;
+        if (fate.is_abandoned()) {
+            require(law, fate.committed_at == Index{}, "what is committed is called abandoned", i);
+        }
+        count(state);
+    }
+
+    // ----- Disks
+
+    /// Before entries replace all from `first` on. False: they cannot.
+    bool cuts(std::size_t i, Index first) {
+        LogImage& log = disks_[i].log;
+        bool follows = first > log.base.index && first <= log.last_index() + 1;
+        if (!require(Law::calls_as_promised, follows,
+                     "appended entries do not follow what is on disk", i))
+            return false;
+        if (first > log.last_index()) return true;
+        ++coverage_[Event::entries_truncated];
+        require(Law::committed_is_never_cut, first > seen_[i].commit_index,
+                "entries are cut off that the replica knows to be committed", i);
+        if (first.value <= committed_.size()) {
+            require(Law::committed_is_never_cut, log.hash_at(first) != committed_hash(first),
+                    "an entry is cut off that is committed", i);
+        }
+        return true;
+    }
+
+    void synced(std::size_t i) {
+        DiskImage& disk = disks_[i];
+        Seen& seen = seen_[i];
+        require(Law::terms_never_fall, disk.term >= disk.synced_term, "the term on disk falls", i);
+        if (disk.term == seen.vote_term && seen.vote) {
+            require(Law::vote_once, disk.voted_for == seen.vote,
+                    "the vote on disk changes within a term", i);
+        }
+        if (disk.voted_for && disk.term >= seen.vote_term) {
+            seen.vote_term = disk.term;
+            seen.vote = disk.voted_for;
+        }
+        disk.synced_term = disk.term;
+        disk.synced_vote = disk.voted_for;
+        disk.synced_index = disk.log.last_index();
+    }
+
+    // ----- Processes
+
+    /// A process begins, and has loaded its disk. `saved` is its machine's snapshot.
+    void booted(std::size_t i, const Status& status, LogPosition saved) {
+        Seen& seen = seen_[i];
+        const DiskImage& disk = disks_[i];
+        constexpr Law law = Law::nothing_synced_is_lost;
+        require(Law::faults_have_causes, !status.fault, "what a correct disk holds is refused", i);
+        require(law, status.term == std::max(disk.term, saved.term),
+                "the term on disk is not taken up", i);
+        Index last = disk.log.holds(saved) || saved.index < disk.log.base.index
+                         ? disk.log.last_index()
+                         : saved.index;
+        require(law, status.last_log_index == last, "the log on disk is not taken up", i);
+        require(law, status.commit_index == saved.index, "the snapshot is not taken up", i);
+        ++seen.incarnation;
+        seen.term = status.term;
+        seen.role = Role::follower;
+        seen.commit_index = status.commit_index;
+        seen.last_index = disk.log.last_index();
+        seen.says_unknown = seen.installed = false;
+        ++coverage_[Event::restart];
+    }
+
+    /// In the poll that is on, the machine's state was replaced.
+    void installed(std::size_t i) { seen_[i].installed = true; }
+
+    // ----- Messages
+
+    /// As it leaves: what it says of its sender must be on the sender's disk.
+    template <class T, class D>
+    void sent(std::size_t i, const Message<T, D>& message) {
+        const DiskImage& disk = disks_[i];
+        constexpr Law law = Law::persist_before_send;
+        const auto* request = std::get_if<RequestVote>(&message.body);
+        const auto* vote = std::get_if<RequestVoteResponse>(&message.body);
+        const auto* response = std::get_if<AppendEntriesResponse>(&message.body);
+        const auto* append = std::get_if<AppendEntries<T>>(&message.body);
+        bool ahead =
+            (request && request->pre_vote) || (vote && vote->pre_vote && vote->vote_granted);
+        // What a later term on disk has overtaken can no longer be contradicted.
+        bool overtaken = message.term < disk.synced_term;
+        require(law, message.from == id_of(i), "a message leaves under another's name", i);
+        require(law, ahead || message.term <= disk.synced_term,
+                "a message is ahead of the term on its sender's disk", i);
+        if (request && !request->pre_vote) {
+            ++coverage_[Event::election_started];
+            require(law, overtaken || disk.synced_vote == message.from,
+                    "a candidate asks for votes before its own is on disk", i);
+        }
+        if (vote && !vote->pre_vote && vote->vote_granted) {
+            require(law, overtaken || disk.synced_vote == message.to,
+                    "a vote is told before it is on disk", i);
+        }
+        if (response && response->success) {
+            require(law, overtaken || response->match_index <= disk.synced_index,
+                    "entries are acknowledged before they are on disk", i);
+        }
+        if (append) {
+            note_leader(i, message.term);
+            // A leader may die before anybody sees its Status.
+            if (append->leader_commit.value > committed_.size())
+                leader_commits(i, append->leader_commit, message.term);
+        }
+        if (std::holds_alternative<InstallSnapshot<D>>(message.body)) note_leader(i, message.term);
+    }
+
+    // ----- After each poll
+
+    /// `now` is the time of that poll, `deadline` what it returned. `fault_is_due`: its disk
+    /// failed.
+    void polled(std::size_t i, const Status& status, Time now, Time deadline, bool fault_is_due) {
+        Seen& seen = seen_[i];
+        const DiskImage& disk = disks_[i];
+        require(Law::faults_have_causes, fault_is_due == status.fault.has_value(),
+                fault_is_due ? "a replica goes on though its disk failed"
+                             : "a replica stops itself without a cause",
+                i);
+        if (seen.says_unknown) {
+            require(Law::exactly_one_final_state, seen.installed || fault_is_due,
+                    "an outcome is called unknown though no snapshot replaced the log", i);
+        }
+        seen.says_unknown = seen.installed = false;
+        require(Law::terms_never_fall, status.term >= seen.term, "a term falls", i);
+        if (!status.fault) {
+            bool goes_on = deadline <= now;  // It asked to be polled again at once.
+            require(Law::calls_as_promised, goes_on || status.term == disk.term,
+                    "a poll ends without the term on disk", i);
+            require(Law::calls_as_promised, goes_on || status.voted_for == disk.voted_for,
+                    "a poll ends without the vote on disk", i);
+            require(Law::calls_as_promised,
+                    goes_on || status.last_log_index == disk.log.last_index(),
+                    "a poll ends without the log on disk", i);
+            check_commit(i, status);
+            check_role(i, status);
+            if (seen.log_changed) check_log_matching(i);
+            if (status.role == Role::leader) check_bookkeeping(i, status);
+            check_order(i, status);
+            check_memory(i, status);
+            settle_acks(i);
+        }
+        seen.log_changed = false;
+        seen.term = status.term;
+        seen.role = status.role;
+        seen.commit_index = status.commit_index;
+        seen.last_log_index = status.last_log_index;
+        seen.last_index = disk.log.last_index();
+        seen.last_hash = *disk.log.hash_at(disk.log.last_index());
+    }
+
+    /// To be called by whoever changes a disk's log.
+    void log_changed(std::size_t i) { seen_[i].log_changed = true; }
+
+    /// When the cluster has come to rest, for each replica that lives.
+    void rested(std::size_t i) {
+        for (std::size_t number = 1; number < fates_.size(); ++number) {
+            const Fate& fate = fates_[number];
+            if (fate.replica != i || fate.incarnation != seen_[i].incarnation || fate.repeats)
+                continue;
+            require(Law::exactly_one_final_state, fate.is_final(),
+                    "a transition is left without a final state", i);
+        }
+    }
+
+    /// Of all that decides what may still go wrong: what is committed, who led, what is promised.
+    std::uint64_t fingerprint() const {
+        std::uint64_t hash = committed_.size();
+        if (!committed_.empty()) hash = mix(committed_.back().mark.hash, hash);
+        for (const Committed& entry : committed_) hash = mix(hash, entry.known_in.value);
+        for (const auto& [term, replica] : leaders_) hash = mix(hash, mix(term.value, replica));
+        for (const Fate& fate : fates_) {
+            std::uint64_t last = fate.last ? 1 + static_cast<std::uint64_t>(*fate.last) : 0;
+            bool lives = fate.incarnation == seen_[fate.replica].incarnation;
+            hash = mix(hash, last * 4 + (fate.taken ? 2U : 0U) + (lives ? 1U : 0U));
+        }
+        for (const DiskImage& disk : disks_) {
+            hash = mix(hash, disk.term.value);
+            hash = mix(hash, disk.voted_for ? disk.voted_for->value : 0);
+            hash = mix(hash, disk.log.base.index.value);
+            hash = mix(hash, disk.log.last_index().value);
+            hash =
+                mix(hash, disk.log.marks.empty() ? disk.log.base_hash : disk.log.marks.back().hash);
+        }
+        return hash;
+    }
+
+ private:
+    /// Of one replica, after its last poll.
+    struct Seen {
+        std::uint64_t incarnation = 0;
+        Term term;
+        Role role = Role::follower;
+        Index commit_index;
+        Index last_log_index;
+        Index last_index;  // On disk.
+        std::uint64_t last_hash = 0;
+        Term vote_term;  // Of the last vote on disk.
+        std::optional<ReplicaId> vote;
+        Term led_in;  // The last term in which it was seen to become leader.
+        bool says_unknown = false;
+        bool installed = false;
+        bool log_changed = false;
+    };
+
+    void count(TransitionState state) {
+        using enum TransitionState;
+        if (state == abandoned_not_leader) ++coverage_[Event::abandoned_not_leader];
+        if (state == abandoned_overloaded) ++coverage_[Event::abandoned_overloaded];
+        if (state == abandoned_conflict_with_leader) ++coverage_[Event::abandoned_conflict];
+        if (state == outcome_unknown) ++coverage_[Event::outcome_unknown];
+    }
+
+    /// Whether anyone else led, or leads, in that term. True: it is the first word of it.
+    bool note_leader(std::size_t i, Term term) {
+        for (std::size_t k = leaders_.size(); k > 0; --k) {
+            if (leaders_[k - 1].first != term) continue;
+            require(Law::election_safety, leaders_[k - 1].second == i, "a term has two leaders", i);
+            return false;
+        }
+        leaders_.emplace_back(term, i);
+        ++coverage_[Event::election_won];
+        check_completeness(i, term);
+        return true;
+    }
+
+    void check_role(std::size_t i, const Status& status) {
+        Seen& seen = seen_[i];
+        const LogImage& log = disks_[i].log;
+        bool stays = seen.role == Role::leader && seen.term == status.term;
+        if (seen.role == Role::leader && !(status.role == Role::leader && stays) &&
+            seen.last_index > seen.commit_index) {
+            ++coverage_[Event::leader_deposed_with_uncommitted];
+        }
+        if (status.role != Role::leader) return;
+        if (stays) {
+            require(Law::leader_append_only,
+                    log.last_index() >= seen.last_index &&
+                        (seen.last_index < log.base.index ||
+                         log.hash_at(seen.last_index) == seen.last_hash),
+                    "a leader overwrites or deletes entries of its log", i);
+            if (status.last_log_index > seen.last_log_index) {
+                require(Law::bounded_memory,
+                        status.last_log_index - seen.commit_index <= limits_.uncommitted_entries,
+                        "a leader holds more uncommitted entries than it may", i);
+            }
+            return;
+        }
+        note_leader(i, status.term);
+        require(Law::election_safety, seen.led_in < status.term,
+                "a leader is elected again in its own term", i);
+        seen.led_in = status.term;
+    }
+
+    void check_completeness(std::size_t i, Term term) {
+        const LogImage& log = disks_[i].log;
+        Index complete{};
+        for (std::size_t k = committed_.size(); k > 0 && complete == Index{}; --k) {
+            if (committed_[k - 1].known_in < term) complete = Index{k};
+        }
+        if (complete == Index{}) return;
+        require(Law::leader_completeness,
+                complete <= log.base.index || log.hash_at(complete) == committed_hash(complete),
+                "a leader lacks what was committed in an earlier term", i);
+    }
+
+    void check_commit(std::size_t i, const Status& status) {
+        Seen& seen = seen_[i];
+        const LogImage& log = disks_[i].log;
+        if (status.role == Role::leader && status.commit_index > seen.commit_index) {
+            leader_commits(i, status.commit_index, status.term);
+        }
+        if (status.commit_index.value > committed_.size()) {
+            fail(Law::commit_rule, "a follower knows of a commit before any leader does", i);
+            return;
+        }
+        if (status.commit_index != seen.commit_index) {
+            require(Law::state_machine_safety,
+                    log.hash_at(status.commit_index) == committed_hash(status.commit_index),
+                    "a replica takes for committed what others know not to be", i);
+        }
+    }
+
+    /// Safety of the commit itself: a majority has it on disk, and it is of the leader's term.
+    void leader_commits(std::size_t i, Index index, Term term) {
+        const LogImage& log = disks_[i].log;
+        std::optional<std::uint64_t> hash = log.hash_at(index);
+        if (!require(Law::commit_rule, hash.has_value(),
+                     "a leader commits what it does not have on disk", i))
+            return;
+        std::size_t holders = 0;
+        for (const DiskImage& disk : disks_) {
+            bool holds = disk.log.base.index >= index ||
+                         (index <= disk.synced_index && disk.log.hash_at(index) == hash);
+            holders += holds ? 1 : 0;
+        }
+        require(Law::commit_rule, 2 * holders > disks_.size(),
+                "a leader commits what no majority has on disk", i);
+        if (index > log.base.index) {
+            require(Law::commit_rule, log.term_at(index) == term,
+                    "a leader commits an entry of an earlier term by counting", i);
+        }
+        while (committed_.size() < index.value) {
+            Index next{committed_.size() + 1};
+            if (next <= log.base.index) {
+                fail(Law::commit_rule, "a snapshot covers what is not committed", i);
+                return;
+            }
+            commit(i, log[next], next, term);
+        }
+    }
+
+    void commit(std::size_t i, const Mark& mark, Index index, Term term) {
+        std::uint64_t before = committed_.empty() ? 0 : committed_.back().applied_hash;
+        std::uint64_t applied = mark.number == noop_number ? before : mix(before, mark.number);
+        committed_.push_back({mark, applied, term});
+        ++coverage_[Event::commit];
+        if (mark.number == noop_number) return;
+        if (mark.number >= fates_.size()) {
+            fail(Law::state_machine_safety, "what is committed was never proposed", i);
+            return;
+        }
+        Fate& fate = fates_[mark.number];
+        if (fate.repeats) return;
+        require(Law::committed_once, fate.committed_at == Index{},
+                "a transition is committed twice", i);
+        require(Law::exactly_one_final_state, !fate.is_abandoned(),
+                "what was abandoned is committed", i);
+        require(Law::linearizability, index > fate.acked_before,
+                "a transition takes effect before one that was answered before it was proposed", i);
+        fate.committed_at = index;
+    }
+
+    void settle_acks(std::size_t i) {
+        for (std::uint64_t number : just_acked_) {
+            Index at = fates_[number].committed_at;
+            require(Law::state_machine_safety, at != Index{}, "what is applied is not committed",
+                    i);
+            acked_ = std::max(acked_, at);
+        }
+        just_acked_.clear();
+    }
+
+    void check_log_matching(std::size_t i) {
+        const LogImage& mine = disks_[i].log;
+        for (std::size_t k = 0; k < disks_.size(); ++k) {
+            if (k == i) continue;
+            const LogImage& other = disks_[k].log;
+            Index index = std::min(mine.last_index(), other.last_index());
+            Index base = std::max(mine.base.index, other.base.index);
+            while (index > base && mine.term_at(index) != other.term_at(index)) index = index - 1;
+            // The last place with one term for both says all of what is before.
+            if (index < base || mine.term_at(index) != other.term_at(index)) continue;
+            if (index == Index{}) continue;
+            require(Law::log_matching, mine.hash_at(index) == other.hash_at(index),
+                    "two logs have an entry of one index and term, and differ before", i);
+        }
+    }
+
+    void check_order(std::size_t i, const Status& status) {
+        constexpr Law law = Law::order_of_indexes;
+        require(law, status.snapshot.index <= status.last_applied,
+                "a snapshot is of more than was applied", i);
+        require(law, status.last_applied == status.commit_index,
+                "a poll ends without applying what is committed", i);
+        require(law, status.commit_index <= status.last_log_index,
+                "the commit index is beyond the log", i);
+        require(law, status.commit_index >= seen_[i].commit_index, "the commit index falls", i);
+        require(law, status.first_log_index <= status.last_log_index + 1,
+                "the log begins after its end", i);
+    }
+
+    void check_memory(std::size_t i, const Status& status) {
+        if (limits_.snapshot_delta == 0) return;
+        constexpr Law law = Law::bounded_memory;
+        std::uint64_t kept = limits_.snapshot_delta + limits_.snapshot_trailing;
+        Index base = status.first_log_index - 1;
+        require(law, status.last_applied < base + std::max<std::uint64_t>(kept, 1),
+                "more applied entries stay in the log than delta and trailing allow", i);
+        std::uint64_t rest = status.last_log_index - status.commit_index;
+        std::uint64_t limit = limits_.uncommitted_entries + limits_.entries_per_message;
+        if (rest <= limit && status.last_log_index - base <= kept + limit) return;
+        // Each new leader adds one entry of its own, whatever the limit.
+        const LogImage& log = disks_[i].log;
+        for (Index k = std::max(base, log.base.index) + 1; k <= log.last_index(); ++k) {
+            if (log[k].number == noop_number || fates_[log[k].number].repeats) ++limit;
+        }
+        require(law, status.last_log_index - base <= kept + limit,
+                "the log is longer than snapshots and limits allow", i);
+    }
+
+    void check_bookkeeping(std::size_t i, const Status& status) {
+        constexpr Law law = Law::leader_bookkeeping;
+        const LogImage& log = disks_[i].log;
+        require(law, status.leader == id_of(i), "a leader takes another for the leader", i);
+        for (const Progress& peer : status.progress) {
+            std::size_t k = replica_of(peer.id);
+            if (k >= disks_.size()) {
+                fail(law, "a leader knows a stranger", i);
+                return;
+            }
+            const DiskImage& disk = disks_[k];
+            require(law, peer.match_index <= status.last_log_index,
+                    "a match index is beyond the leader's log", i);
+            if (k == i) {
+                require(law, peer.match_index <= disk.synced_index,
+                        "a leader counts what its own disk does not have", i);
+                continue;
+            }
+            require(law, peer.next_index > peer.match_index,
+                    "a leader sends again what is known to match", i);
+            require(Law::bounded_memory, peer.inflight.size() <= limits_.inflight_messages,
+                    "more messages are on their way to a follower than may be", i);
+            require(Law::bounded_memory,
+                    peer.inflight_bytes < limits_.inflight_bytes + limits_.bytes_per_message,
+                    "more bytes are on their way to a follower than may be", i);
+            // One that went on to a later term may have replaced what it once acknowledged.
+            if (disk.term != status.term || peer.match_index == Index{}) continue;
+            Index match = peer.match_index;
+            bool compacted = match <= disk.log.base.index || match < log.base.index;
+            require(law,
+                    compacted || (match <= disk.synced_index &&
+                                  disk.log.hash_at(match) == log.hash_at(match)),
+                    "a leader believes a follower to have what it has not", i);
+        }
+    }
+
+    Limits limits_;
+    std::vector<DiskImage> disks_;
+    std::vector<Seen> seen_;
+    std::vector<Fate> fates_;
+    std::vector<Committed> committed_;
+    std::vector<std::pair<Term, std::size_t>> leaders_;
+    std::vector<std::uint64_t> just_acked_;
+    Index acked_;
+    std::optional<Failure> failure_;
+    Coverage coverage_;
+};
+
+}  // namespace little_raft::testing

@@ -1,0 +1,113 @@
+// A failure as people want it: the law in words with its source, the shortest schedule found as
+// steps one can read, how to repeat it, and where to see it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+#include "invariants.hpp"
+#include "record.hpp"
+#include "schedule.hpp"
+
+#if __has_include("timeline.hpp")
+#include "timeline.hpp"
+#endif
+
+namespace little_raft::testing {
+
+/// The name of a type as one would write it, less namespaces that cannot be written.
+template <class T>
+std::string type_name() {
+    // "... [with T = Name; ...]" or "... [T = Name]".
+    std::string_view text = __PRETTY_FUNCTION__;
+    text.remove_prefix(text.find("T = ") + 4);
+    text = text.substr(0, text.find_first_of(";]"));
+    std::string name(text);
+    for (std::string_view hidden : {"{anonymous}::", "(anonymous namespace)::", "v0::"}) {
+        for (auto at = name.find(hidden); at != std::string::npos; at = name.find(hidden))
+            name.erase(at, hidden.size());
+    }
+    return name;
+}
+
+/// A test case, in doctest's and Catch2's words, that repeats a run.
+inline std::string replay_test(const std::string& subject, const Configuration& configuration,
+                               const Schedule& schedule, const std::string& title) {
+    std::string text = "TEST_CASE(\"" + title +
+                       "\") {\n    auto result = little_raft::testing::replay<" + subject +
+                       ">(\n        \"" + configuration.to_text() + "\",\n";
+    std::string line;
+    for (std::size_t k = 0; k < schedule.size(); ++k) {
+        line += to_text(schedule[k]) + ' ';
+        if (line.size() < 70 && k + 1 < schedule.size()) continue;
+        text += "        \"" + line + "\"\n";
+        line.clear();
+    }
+    if (schedule.empty()) text += "        \"\"\n";
+    text.insert(text.size() - 1, ");");
+    return text + "    INFO(result.text);\n    CHECK(result.passed);\n}\n";
+}
+
+/// The steps of a run with what came of each. Those after the faults that changed nothing, as where
+/// nobody can be elected, are only counted.
+inline std::string steps_of(const Record& record) {
+    using enum Record::What;
+    std::string text;
+    std::size_t quiet = 0;
+    for (std::size_t k = 0; k < record.steps.size(); ++k) {
+        const Record::Step& step = record.steps[k];
+        std::string line;
+        for (const Record::Event& event : step.events) {
+            if (event.what == send || event.what == deliver || event.what == time_out) continue;
+            if (event.what == propose) continue;
+            line += (line.empty() ? "" : "; ") + ("replica " + std::to_string(event.replica + 1)) +
+                    ": " + event.text;
+        }
+        if (step.healing && line.empty()) {
+            ++quiet;
+            continue;
+        }
+        if (quiet > 0) text += "         (" + std::to_string(quiet) + " quiet steps)\n";
+        quiet = 0;
+        std::string number = std::to_string(k);
+        text += std::string(number.size() < 5 ? 5 - number.size() : 0, ' ') + number + "  " +
+                step.text + '\n';
+        if (!line.empty()) text += "         " + line + '\n';
+    }
+    return text;
+}
+
+/// All that a person needs.
+inline std::string report(const Record& record) {
+    std::string text = record.invariant + " is broken: " + record.violation;
+    if (record.violator) text += " (replica " + std::to_string(*record.violator + 1) + ")";
+    text += ".\n";
+    for (std::size_t k = 0; k < law_kinds; ++k) {
+        const LawText& law = text_of(static_cast<Law>(k));
+        if (law.name != record.invariant) continue;
+        text += std::string("The law: ") + law.words + " See " + law.source + ".\n";
+    }
+    text += "Seed " + std::to_string(record.seed) + "; " + record.configuration + "\nThe steps:\n" +
+            steps_of(record) + "To repeat it:\n\n" + record.replay;
+    return text;
+}
+
+/// Writes the picture of a run into a directory. Returns its path; empty where there is none.
+inline std::string write_timeline([[maybe_unused]] const Record& record,
+                                  [[maybe_unused]] const std::string& directory) {
+#if __has_include("timeline.hpp")
+    std::string name = "little_raft";
+    for (char c : record.invariant) name += c == ' ' || c == '-' ? '_' : c;
+    std::string path = directory + '/' + name + '_' + std::to_string(record.seed) + ".html";
+    std::ofstream file(path);
+    file << to_html(record);
+    if (file.flush()) return path;
+#endif
+    return {};
+}
+
+}  // namespace little_raft::testing

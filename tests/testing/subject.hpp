@@ -1,0 +1,233 @@
+// What a user of the kit writes: a subject, which says how to test a state machine.
+//
+//     struct BankTest : little_raft::testing::Subject<Bank> {
+//         static Transfer transition(little_raft::testing::Random& random, std::uint64_t number);
+//         static bool equal(const Bank& a, const Bank& b) { return a.balances == b.balances; }
+//     };
+//
+// Members of a subject; each but the first two may be left out, and a member of the wrong form does
+// not compile:
+// - `transition(random, number)`: one to propose. `number` is never the same twice in a run: make
+//   get_id() from it. Left out, rc::Arbitrary is asked, if you include "rapidcheck.hpp".
+// - `equal(a, b)`: whether two machines are in the same state. Left out, `operator==`.
+// - `digest(machine)`: a number that differs where the states do; faster than `equal`, and the one
+//   to have where the machine cannot be copied.
+// - `machine()`: a new machine. Left out, `M{}`.
+// - `observe(machine, transition)`: what a client is answered once its transition was applied.
+// - `encode(message)` and `decode(text)`, an optional message: each message takes this way.
+// - `using Storage` and `open(directory)`, a std::unique_ptr<Storage>: your own disk. It is opened
+//   again after each crash; after a power loss the directory is as it was at the last sync.
+// - `invariant(machine)`: a text that says what is wrong with it; empty: nothing.
+// - `show(transition)`: for people. Left out, its id, if that can be shown.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "little_raft.hpp"
+#include "random.hpp"
+
+namespace little_raft::testing {
+
+template <class M>
+struct Subject {
+    using Machine = M;
+};
+
+/// Draws transitions for subjects that do not; "rapidcheck.hpp" says how.
+template <class T>
+struct DrawTransition;
+
+/// What a subject has, told by its members.
+template <class S>
+struct SubjectTraits {
+    using M = typename S::Machine;
+    using T = typename M::Transition;
+    using D = little_raft::detail::SnapshotDataOf<M>;
+    using Id = std::decay_t<decltype(std::declval<const T&>().get_id())>;
+
+    static constexpr bool snapshotting = Snapshotting<M>;
+    static constexpr bool draws = requires(Random & random, std::uint64_t number) {
+        { S::transition(random, number) } -> std::convertible_to<T>;
+    };
+    static constexpr bool makes = requires {
+        { S::machine() } -> std::same_as<M>;
+    };
+    static constexpr bool digests = requires(const M& machine) {
+        { S::digest(machine) } -> std::convertible_to<std::uint64_t>;
+    };
+    static constexpr bool equals = requires(const M& machine) {
+        { S::equal(machine, machine) } -> std::convertible_to<bool>;
+    };
+    static constexpr bool observes = requires(const M& machine, const T& transition) {
+        S::observe(machine, transition);
+    };
+    static constexpr bool encodes = requires(const MessageOf<M>& message, std::string_view text) {
+        { S::encode(message) } -> std::convertible_to<std::string>;
+        { S::decode(text) } -> std::same_as<std::optional<MessageOf<M>>>;
+    };
+    static constexpr bool stores = requires(const std::filesystem::path& directory) {
+        { S::open(directory) } -> std::same_as<std::unique_ptr<typename S::Storage>>;
+    };
+    static constexpr bool has_invariant = requires(const M& machine) {
+        { S::invariant(machine) } -> std::convertible_to<std::string>;
+    };
+    static constexpr bool shows = requires(const T& transition) {
+        { S::show(transition) } -> std::convertible_to<std::string>;
+    };
+
+    /// Says in words what is missing, or of the wrong form.
+    static constexpr void check() {
+        static_assert(StateMachine<M>, "little_raft: the subject's Machine is no StateMachine");
+        if constexpr (requires { &S::transition; })
+            static_assert(draws,
+                          "little_raft: the subject's transition is not "
+                          "Transition transition(Random&, std::uint64_t number)");
+        static_assert(
+            draws || requires { sizeof(DrawTransition<T>); },
+            "little_raft: the subject has no transition(random, number); write it, or "
+            "include little_raft_testing's rapidcheck.hpp for one by rc::Arbitrary");
+        if constexpr (requires { &S::digest; })
+            static_assert(digests,
+                          "little_raft: the subject's digest is not "
+                          "std::uint64_t digest(const Machine&)");
+        if constexpr (requires { &S::equal; })
+            static_assert(equals,
+                          "little_raft: the subject's equal is not "
+                          "bool equal(const Machine&, const Machine&)");
+        static_assert(digests || equals || std::equality_comparable<M>,
+                      "little_raft: the subject has neither digest nor equal, and its Machine has "
+                      "no operator==");
+        if constexpr (requires { &S::machine; })
+            static_assert(makes, "little_raft: the subject's machine is not Machine machine()");
+        static_assert(makes || std::default_initializable<M>,
+                      "little_raft: the subject's Machine needs a Machine machine()");
+        if constexpr (requires { &S::observe; })
+            static_assert(observes,
+                          "little_raft: the subject's observe is not "
+                          "observe(const Machine&, const Transition&)");
+        if constexpr (
+            requires { &S::encode; } || requires { &S::decode; })
+            static_assert(encodes,
+                          "little_raft: the subject needs both std::string encode(const Message&) "
+                          "and std::optional<Message> decode(std::string_view)");
+        if constexpr (
+            requires { typename S::Storage; } || requires { &S::open; })
+            static_assert(stores,
+                          "little_raft: the subject needs both a type Storage and "
+                          "std::unique_ptr<Storage> open(const std::filesystem::path&)");
+        if constexpr (requires { &S::invariant; })
+            static_assert(has_invariant,
+                          "little_raft: the subject's invariant is not "
+                          "std::string invariant(const Machine&)");
+        if constexpr (requires { &S::show; })
+            static_assert(shows,
+                          "little_raft: the subject's show is not "
+                          "std::string show(const Transition&)");
+    }
+
+    static M machine() {
+        if constexpr (makes) {
+            return S::machine();
+        } else {
+            return M{};
+        }
+    }
+
+    static T transition(Random& random, std::uint64_t number) {
+        if constexpr (draws) {
+            return S::transition(random, number);
+        } else {
+            return DrawTransition<T>::draw(random);
+        }
+    }
+
+    static bool equal(const M& a, const M& b) {
+        if constexpr (digests) {
+            return S::digest(a) == S::digest(b);
+        } else if constexpr (equals) {
+            return S::equal(a, b);
+        } else {
+            return a == b;
+        }
+    }
+
+    static std::string show(const T& transition) {
+        if constexpr (shows) {
+            return S::show(transition);
+        } else if constexpr (std::is_arithmetic_v<Id>) {
+            return std::to_string(transition.get_id());
+        } else if constexpr (std::convertible_to<Id, std::string>) {
+            return transition.get_id();
+        } else {
+            return "a transition";
+        }
+    }
+
+    /// What clients are answered; where the subject does not say, nothing of interest.
+    static auto observe(const M& machine, const T& transition) {
+        if constexpr (observes) {
+            return S::observe(machine, transition);
+        } else {
+            return std::monostate{};
+        }
+    }
+};
+
+template <class S>
+using AnswerOf =
+    decltype(SubjectTraits<S>::observe(std::declval<const typename S::Machine&>(),
+                                       std::declval<const typename S::Machine::Transition&>()));
+
+// ----- The kit's own subject ---------------------------------------------------------------------
+
+/// A transition that is nothing but a number.
+struct Command {
+    std::uint64_t id = 0;
+    std::uint64_t get_id() const { return id; }
+    friend bool operator==(const Command&, const Command&) = default;
+};
+
+/// Its state is a digest of everything applied, in order; so any slip shows at once.
+struct DigestMachine {
+    using Transition = Command;
+    using SnapshotData = std::string;
+
+    std::uint64_t digest = 0;
+    std::optional<Snapshot<std::string>> saved;
+
+    void register_transition_state(std::uint64_t, TransitionState) {}
+    void apply_transition(const Command& command) { digest = mix(digest, command.id); }
+    std::vector<Command> get_pending_transitions() { return {}; }
+    std::optional<Snapshot<std::string>> get_snapshot() { return saved; }
+    std::string create_snapshot(Index last_included_index, Term last_included_term) {
+        std::string data(15, '.');  // Several chunks, where they are small.
+        for (unsigned i = 0; i < 8; ++i) data[i] = static_cast<char>(digest >> (8 * i));
+        saved = {last_included_index, last_included_term, data};
+        return data;
+    }
+    void set_snapshot(const Snapshot<std::string>& snapshot) {
+        saved = snapshot;
+        digest = 0;
+        for (unsigned i = 0; i < 8 && i < snapshot.data.size(); ++i) {
+            digest |= std::uint64_t{static_cast<unsigned char>(snapshot.data[i])} << (8 * i);
+        }
+    }
+};
+
+/// For volume: it costs next to nothing.
+struct DigestTest : Subject<DigestMachine> {
+    static Command transition(Random&, std::uint64_t number) { return {number}; }
+    static std::uint64_t digest(const DigestMachine& machine) { return machine.digest; }
+};
+
+}  // namespace little_raft::testing
