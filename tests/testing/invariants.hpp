@@ -28,6 +28,7 @@ namespace little_raft::testing {
 enum class Law : std::uint8_t {
     election_safety,
     vote_once,
+    votes_are_earned,
     terms_never_fall,
     leader_append_only,
     log_matching,
@@ -51,7 +52,7 @@ enum class Law : std::uint8_t {
     stability,
     own_invariant,
 };
-inline constexpr std::size_t law_kinds = 24;
+inline constexpr std::size_t law_kinds = 25;
 
 struct LawText {
     const char* name;
@@ -65,6 +66,11 @@ inline const LawText& text_of(Law law) {
          "[Raft Figure 3, 5.2]"},
         {"Vote Once", "A replica votes for at most one candidate in a term, across restarts.",
          "[Raft 5.2, Figure 2: votedFor]"},
+        {"Votes Are Earned",
+         "A replica grants a vote, or a PreVote, only to a candidate whose log is at least as up "
+         "to "
+         "date as its own.",
+         "[Raft 5.4.1, PhD 9.6]"},
         {"Terms Never Fall", "A replica's term never falls, not even by a crash.", "[Raft 5.1]"},
         {"Leader Append-Only",
          "A leader never overwrites or deletes entries in its log; it only appends new ones.",
@@ -188,8 +194,9 @@ enum class Event : std::uint8_t {
     deaf_leader_replaced,
     bridge_led,
     outsider_ignored,
+    cut_off_ignored,
 };
-inline constexpr std::size_t event_kinds = 35;
+inline constexpr std::size_t event_kinds = 36;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
@@ -227,7 +234,8 @@ inline const char* name_of(Event event) {
         "calm times without a new leader",
         "deaf leaders replaced",
         "bridges that led",
-        "outsiders that disturbed nobody"};
+        "outsiders that disturbed nobody",
+        "followers cut off from the leader alone that disturbed nobody"};
     return names[static_cast<std::size_t>(event)];
 }
 
@@ -513,9 +521,11 @@ class Ghost {
 
     // ----- Messages
 
-    /// As it leaves: what it says of its sender must be on the sender's disk.
+    /// As it leaves: what it says of its sender must be on the sender's disk. `answered`: the only
+    /// request that its receiver sent here and that can have caused it, where there is one.
     template <class T, class D>
-    void sent(std::size_t i, const Message<T, D>& message) {
+    void sent(std::size_t i, const Message<T, D>& message,
+              const std::optional<RequestVote>& answered = std::nullopt) {
         const DiskImage& disk = disks_[i];
         constexpr Law law = Law::persist_before_send;
         const auto* request = std::get_if<RequestVote>(&message.body);
@@ -537,6 +547,13 @@ class Ghost {
         if (vote && !vote->pre_vote && vote->vote_granted) {
             require(law, overtaken || disk.synced_vote == message.to,
                     "a vote is told before it is on disk", i);
+        }
+        if (vote && vote->vote_granted && answered) {
+            const LogImage& log = disk.log;
+            LogPosition own{log.last_index(), log.term_at(log.last_index())};
+            require(Law::votes_are_earned,
+                    LogPosition{answered->last_log_index, answered->last_log_term} >= own,
+                    "a vote is granted to a candidate whose log is behind", i);
         }
         if (response && response->success) {
             require(law, overtaken || response->match_index <= disk.synced_index,
@@ -631,6 +648,8 @@ class Ghost {
     }
 
  private:
+    static constexpr std::size_t replicas_max = 7;
+
     /// Of one replica, after its last poll.
     struct Seen {
         std::uint64_t incarnation = 0;
@@ -642,6 +661,7 @@ class Ghost {
         std::uint64_t last_hash = 0;
         Term vote_term;  // Of the last vote on disk.
         std::optional<ReplicaId> vote;
+        std::array<Index, replicas_max> matches{};  // As leader, of each follower.
         Term led_in;  // The last term in which it was seen to become leader.
         bool says_unknown = false;
         bool installed = false;
@@ -695,6 +715,7 @@ class Ghost {
         require(Law::election_safety, seen.led_in < status.term,
                 "a leader is elected again in its own term", i);
         seen.led_in = status.term;
+        seen.matches = {};
     }
 
     void check_completeness(std::size_t i, Term term) {
@@ -811,6 +832,12 @@ class Ghost {
         require(law, status.commit_index <= status.last_log_index,
                 "the commit index is beyond the log", i);
         require(law, status.commit_index >= seen_[i].commit_index, "the commit index falls", i);
+        LogPosition snapshot = status.snapshot;
+        if (snapshot.index != Index{} && snapshot.index.value <= committed_.size()) {
+            require(Law::state_machine_safety,
+                    committed_[snapshot.index.value - 1].mark.term == snapshot.term,
+                    "a snapshot's term is not that of its last entry", i);
+        }
         require(law, status.first_log_index <= status.last_log_index + 1,
                 "the log begins after its end", i);
     }
@@ -859,6 +886,9 @@ class Ghost {
             require(Law::bounded_memory,
                     peer.inflight_bytes < limits_.inflight_bytes + limits_.bytes_per_message,
                     "more bytes are on their way to a follower than may be", i);
+            Index& highest = seen_[i].matches[k % replicas_max];
+            require(law, peer.match_index >= highest, "a match index falls", i);
+            highest = peer.match_index;
             // One that went on to a later term may have replaced what it once acknowledged.
             if (disk.term != status.term || peer.match_index == Index{}) continue;
             Index match = peer.match_index;

@@ -93,8 +93,9 @@ enum class Finale : std::uint8_t {
     deaf,      ///< The leader hears nobody any more, though all hear it: another must take over.
     bridge,    ///< One replica reaches all others, which reach only it: it must lead.
     outsider,  ///< One more replica comes back, which hears nobody: it must disturb nobody.
+    cut_off,  ///< A follower and the leader lose each other, and no one else: the leader must stay.
 };
-inline constexpr std::uint64_t finales = 5;
+inline constexpr std::uint64_t finales = 6;
 
 /// A cluster and its limits. All but the size are small, so that every limit is met soon. The
 /// limits of bytes are given in entries of the subject's transition.

@@ -75,9 +75,13 @@ struct SimulatedCluster {
     std::vector<Message> inbox;
 
     void send_message(ReplicaId to, Message message);
-    std::vector<Message> receive_messages() { return std::exchange(inbox, {}); }
+    std::vector<Message> receive_messages();
     bool halt() const { return false; }
     void register_leader(std::optional<ReplicaId>) {}
+
+    // Where a poll takes in a single message, what it answers is known.
+    std::optional<RequestVote> request;
+    ReplicaId asks;
 };
 
 /// A disk that loses, in a crash, all writes after some moment since the last sync. With a Storage
@@ -337,7 +341,10 @@ class Simulator {
         healing_ = true;
         Random random(mix(configuration_.seed, 0xc0e));
         std::vector<std::size_t> core;
-        while (2 * core.size() <= nodes_.size()) {
+        // Often the least that can do, since then each of them is needed.
+        std::size_t size = nodes_.size() / 2 + 1;
+        if (random.one_in(2)) size += random.below(nodes_.size() - size + 1);
+        while (core.size() < size) {
             std::size_t i = random.below(nodes_.size());
             if (std::find(core.begin(), core.end(), i) == core.end()) core.push_back(i);
         }
@@ -1048,6 +1055,8 @@ class Simulator {
                 return build_bridge(random);
             case Finale::outsider:
                 return bring_outsider(core, leader);
+            case Finale::cut_off:
+                return cut_off(random);
         }
     }
 
@@ -1063,19 +1072,27 @@ class Simulator {
         ++coverage()[event];
     }
 
+    Set everybody() const {
+        Set all;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back(i);
+        return all;
+    }
+
+    std::size_t settle_all() {
+        bring_up(everybody());
+        return settle(everybody(), nodes_.size());
+    }
+
     /// The leader is heard by all and hears nobody: it must make way.
     void make_deaf() {
         if (nodes_.size() < 3) return;
-        Set all;
-        for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back(i);
-        bring_up(all);
-        std::size_t leader = settle(all, nodes_.size());
+        std::size_t leader = settle_all();
         if (failure()) return;
         if (record_) begin_step("All links to " + name_of(leader) + " break, but none from it.");
         for (Node& node : nodes_) node.unreachable = 1U << leader;
         nodes_[leader].unreachable = 0;
         end_step();
-        Set rest = all;
+        Set rest = everybody();
         rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(leader));
         settle(rest, nodes_.size(), {leader});
         if (!failure()) ++coverage()[Event::deaf_leader_replaced];
@@ -1084,18 +1101,30 @@ class Simulator {
     /// Nobody but one reaches a majority: that one must lead.
     void build_bridge(Random& random) {
         if (nodes_.size() < 4) return;
-        Set all;
-        for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back(i);
-        bring_up(all);
-        std::size_t leader = settle(all, nodes_.size());
+        std::size_t leader = settle_all();
         if (failure()) return;
         std::size_t bridge = (leader + 1 + random.below(nodes_.size() - 1)) % nodes_.size();
         if (record_) begin_step("All links break but those to and from " + name_of(bridge) + '.');
         for (Node& node : nodes_) node.unreachable = ~(1U << bridge);
         nodes_[bridge].unreachable = 0;
         end_step();
-        settle(all, bridge);
+        settle(everybody(), bridge);
         if (!failure()) ++coverage()[Event::bridge_led];
+    }
+
+    /// Who no longer hears the leader is helped by nobody who does.
+    void cut_off(Random& random) {
+        if (nodes_.size() < 3) return;
+        std::size_t leader = settle_all();
+        if (failure()) return;
+        std::size_t other = (leader + 1 + random.below(nodes_.size() - 1)) % nodes_.size();
+        if (record_)
+            begin_step("All links between " + name_of(leader) + " and " + name_of(other) +
+                       " break.");
+        nodes_[leader].unreachable = 1U << other;
+        nodes_[other].unreachable = 1U << leader;
+        end_step();
+        stay_calm(everybody(), leader, Event::cut_off_ignored);
     }
 
     /// One more comes back, which hears nobody. PreVote keeps it from raising terms.
@@ -1111,9 +1140,13 @@ class Simulator {
         nodes_[outsider].now = nodes_[leader].now;
         boot(outsider);
         end_step();
+        Term term = status(outsider).term;
         Set running = core;
         running.push_back(outsider);
         stay_calm(running, leader, Event::outsider_ignored);
+        if (failure()) return;
+        ghost_.require(Law::stability, status(outsider).term == term,
+                       "a replica that nobody answers raises its term", outsider);
     }
 
     // ----- Fingerprints
@@ -1418,12 +1451,22 @@ void SimulatedMachine<S, true>::check_saved() {
 }
 
 template <class S>
+auto SimulatedCluster<S>::receive_messages() -> std::vector<Message> {
+    request.reset();
+    if (inbox.size() == 1) {
+        if (auto* asked = std::get_if<RequestVote>(&inbox.front().body)) request = *asked;
+        asks = inbox.front().from;
+    }
+    return std::exchange(inbox, {});
+}
+
+template <class S>
 void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     Simulator<S>& s = *simulator;
     auto& sender = s.nodes_[node];
     if (sender.dead) return;
     ++s.coverage()[Event::message];
-    s.ghost_.sent(node, message);
+    s.ghost_.sent(node, message, to == asks ? request : std::nullopt);
     std::size_t receiver = replica_of(to);
     if (to != message.to || receiver >= s.nodes_.size()) {
         return s.ghost_.fail(Law::persist_before_send, "a message is sent to a stranger", node);

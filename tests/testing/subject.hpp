@@ -197,29 +197,41 @@ struct Command {
     friend bool operator==(const Command&, const Command&) = default;
 };
 
-/// Its state is a digest of everything applied, in order; so any slip shows at once.
+/// Its state is a digest of everything applied, in order; so any slip shows at once. Snapshots of
+/// one state differ from machine to machine, as those of a hash table would, so that pieces of two
+/// do not fit together.
 struct DigestMachine {
     using Transition = Command;
     using SnapshotData = std::string;
 
     std::uint64_t digest = 0;
+    std::uint64_t calls = 0;  // Of this very machine.
     std::optional<Snapshot<std::string>> saved;
 
     void register_transition_state(std::uint64_t, TransitionState) {}
-    void apply_transition(const Command& command) { digest = mix(digest, command.id); }
+    void apply_transition(const Command& command) {
+        digest = mix(digest, command.id);
+        ++calls;
+    }
     std::vector<Command> get_pending_transitions() { return {}; }
     std::optional<Snapshot<std::string>> get_snapshot() { return saved; }
     std::string create_snapshot(Index last_included_index, Term last_included_term) {
-        std::string data(15, '.');  // Several chunks, where they are small.
-        for (unsigned i = 0; i < 8; ++i) data[i] = static_cast<char>(digest >> (8 * i));
+        auto salt = static_cast<unsigned char>(mix(digest, calls));
+        std::string data(15, static_cast<char>(salt));
+        for (unsigned i = 0; i < 8; ++i) {
+            data[3 + i] = static_cast<char>(static_cast<unsigned char>(digest >> (8 * i)) ^ salt);
+        }
         saved = {last_included_index, last_included_term, data};
         return data;
     }
     void set_snapshot(const Snapshot<std::string>& snapshot) {
         saved = snapshot;
+        const std::string& data = snapshot.data;
+        digest = ~std::uint64_t{0};  // What does not fit together is no state.
+        if (data.size() != 15 || data.front() != data.back()) return;
         digest = 0;
-        for (unsigned i = 0; i < 8 && i < snapshot.data.size(); ++i) {
-            digest |= std::uint64_t{static_cast<unsigned char>(snapshot.data[i])} << (8 * i);
+        for (unsigned i = 0; i < 8; ++i) {
+            digest |= std::uint64_t{static_cast<unsigned char>(data[3 + i] ^ data[0])} << (8 * i);
         }
     }
 };
