@@ -152,7 +152,8 @@ struct Configuration {
         drawn.inflight_entries = random.one_in(4) ? 1 + random.below(6) : 100;
         drawn.uncommitted_entries = 2 + random.below(30);
         drawn.noop_transition = random.one_in(8) ? 1 : 0;
-        drawn.flying_max = random.one_in(4) ? 10 + random.below(20) : 60;
+        static constexpr std::array<std::uint64_t, 4> flying = {6, 12, 25, 60};
+        drawn.flying_max = flying[random.below(flying.size())];
         drawn.fifo = random.one_in(3) ? 1 : 0;
         drawn.finale = random.one_in(8) ? 1 + random.below(finales - 1) : 0;
         drawn.seed = random.next();
