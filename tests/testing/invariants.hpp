@@ -133,9 +133,8 @@ inline const LawText& text_of(Law law) {
         {"Messages Survive", "A message that was encoded and decoded is what it was.",
          "the subject's encode and decode"},
         {"Linearizability",
-         "What was answered before a transition was proposed takes effect before it, and answers "
-         "are "
-         "those of one machine that applies all in order.",
+         "Every answer is the one of a single machine that applies all that is committed in order, "
+         "which is an order in which each transition takes effect between its call and its answer.",
          "[PhD 6.3]"},
         {"Liveness",
          "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
@@ -342,7 +341,6 @@ struct Fate {
     bool repeats = false;  ///< Options::noop_transition comes with every term.
     bool taken = false;    ///< By get_pending_transitions.
     Index committed_at = {};
-    Index acked_before = {};  ///< What had been answered when it was proposed.
 
     bool is_final() const {
         return last && *last != TransitionState::queued && *last != TransitionState::committed;
@@ -411,7 +409,7 @@ class Ghost {
 
     /// Returns its number.
     std::uint64_t proposed(std::size_t i, bool repeats = false) {
-        fates_.push_back({i, seen_[i].incarnation, std::nullopt, repeats, false, {}, acked_});
+        fates_.push_back({i, seen_[i].incarnation, std::nullopt, repeats, false, {}});
         return fates_.size() - 1;
     }
     void taken(std::uint64_t number) { fates_[number].taken = true; }
@@ -792,8 +790,6 @@ class Ghost {
                 "a transition is committed twice", i);
         require(Law::exactly_one_final_state, !fate.is_abandoned(),
                 "what was abandoned is committed", i);
-        require(Law::linearizability, index > fate.acked_before,
-                "a transition takes effect before one that was answered before it was proposed", i);
         fate.committed_at = index;
     }
 
@@ -802,7 +798,6 @@ class Ghost {
             Index at = fates_[number].committed_at;
             require(Law::state_machine_safety, at != Index{}, "what is applied is not committed",
                     i);
-            acked_ = std::max(acked_, at);
         }
         just_acked_.clear();
     }
@@ -907,7 +902,6 @@ class Ghost {
     std::vector<Committed> committed_;
     std::vector<std::pair<Term, std::size_t>> leaders_;
     std::vector<std::uint64_t> just_acked_;
-    Index acked_;
     std::optional<Failure> failure_;
     Coverage coverage_;
 };

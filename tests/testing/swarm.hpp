@@ -201,6 +201,7 @@ Coverage impossible_for() {
         coverage[Law::snapshots_come_back] = coverage[Law::bounded_memory] = 1;
     }
     if (!Traits::encodes) coverage[Law::messages_survive] = 1;
+    if (!Traits::observes) coverage[Law::linearizability] = 1;
     if (!Traits::has_invariant) coverage[Law::own_invariant] = 1;
     if (Traits::stores) coverage[Event::unsynced_write_lost] = coverage[Event::append_torn] = 1;
     return coverage;

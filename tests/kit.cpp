@@ -1,0 +1,323 @@
+// The test kit itself: it passes what is right, whatever a subject is made of, sees through what is
+// broken, makes failures short and repeatable, and does the same however many threads it has.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kit_subjects.hpp"
+
+using namespace little_raft::testing;
+using little_raft::Role;
+
+namespace {
+Settings some(std::uint64_t schedules) {
+    Settings settings;
+    settings.schedules = schedules;
+    settings.timeline_directory = std::filesystem::temp_directory_path().string();
+    return settings;
+}
+
+template <class S>
+void passes(std::uint64_t schedules) {
+    Result result = check<S>(some(schedules));
+    CHECK_MESSAGE(result.passed, result.text);
+    CHECK(result.schedules == schedules);
+}
+
+/// The law that breaks; the failure must be short and repeat itself.
+template <class S>
+Law fails(std::uint64_t schedules, std::size_t steps_max) {
+    Result result = check<S>(some(schedules));
+    REQUIRE(!result.passed);
+    REQUIRE(result.failure.has_value());
+    CHECK(result.shortest.schedule.size() <= steps_max);
+    const LawText& law = text_of(result.failure->law);
+    CHECK(result.text.find(law.name) != std::string::npos);
+    CHECK(result.text.find(law.words) != std::string::npos);
+    CHECK(result.text.find(law.source) != std::string::npos);
+    CHECK(result.record.invariant == law.name);
+    CHECK(!result.record.steps.empty());
+    Result again = replay<S>(result.shortest.configuration.to_text(),
+                             to_text(result.shortest.schedule), some(1));
+    REQUIRE(!again.passed);
+    CHECK(again.failure->law == result.failure->law);
+    CHECK(again.failure->detail == result.failure->detail);
+    return result.failure->law;
+}
+}  // namespace
+
+// ----- What is right -----------------------------------------------------------------------------
+
+TEST_CASE("a machine with text for ids, compared by equal, with answers and an invariant passes") {
+    passes<kit::BankTest>(1'000);
+}
+
+TEST_CASE("a machine without snapshots that cannot be copied passes") {
+    passes<kit::CounterTest>(1'000);
+}
+
+TEST_CASE("messages that are encoded and decoded pass") { passes<kit::TextTest>(300); }
+
+TEST_CASE("a storage of files passes") { passes<kit::FileTest>(30); }
+
+// ----- What is wrong -----------------------------------------------------------------------------
+
+TEST_CASE("a machine that counts its own calls is seen through") {
+    CHECK(fails<kit::NondeterministicTest>(200, 20) == Law::state_machine_safety);
+}
+
+TEST_CASE("a machine that merges snapshots is seen through") {
+    CHECK(fails<kit::MergingTest>(1'000, 60) == Law::state_machine_safety);
+}
+
+TEST_CASE("a machine that breaks its own invariant is seen through") {
+    CHECK(fails<kit::LeakyTest>(100, 12) == Law::own_invariant);
+}
+
+TEST_CASE("answers that are not those of the state are seen through") {
+    CHECK(fails<kit::ForgetfulTest>(100, 12) == Law::linearizability);
+}
+
+TEST_CASE("a machine that gives back an old snapshot is seen through") {
+    CHECK(fails<kit::StaleSnapshotTest>(100, 20) == Law::snapshots_come_back);
+}
+
+TEST_CASE("ids that are not unique are seen through") {
+    CHECK(fails<kit::SameIdTest>(10, 2) == Law::committed_once);
+}
+
+TEST_CASE("messages that lose a field are seen through") {
+    CHECK(fails<kit::LossyTextTest>(10, 40) == Law::messages_survive);
+}
+
+TEST_CASE("a storage that says true without writing is seen through") {
+    CHECK(fails<kit::LazyTest>(20, 20) == Law::nothing_synced_is_lost);
+}
+
+TEST_CASE("a storage that forgets votes is seen through") {
+    CHECK(fails<kit::VotelessTest>(20, 20) == Law::nothing_synced_is_lost);
+}
+
+TEST_CASE("a storage that fails by itself is told") {
+    CHECK(fails<kit::FailingTest>(20, 20) == Law::faults_have_causes);
+}
+
+TEST_CASE("a cluster in which nobody is elected fails the liveness phase") {
+    CHECK(fails<kit::NoVotesTest>(10, 1) == Law::liveness);
+}
+
+// ----- The simulator -----------------------------------------------------------------------------
+
+TEST_CASE("only a random majority is healed, and the least that can do in half the cases") {
+    std::set<std::vector<bool>> cores;
+    std::size_t least = 0;
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        Configuration configuration;
+        configuration.replicas = 5;
+        configuration.seed = seed;
+        Simulator<DigestTest> simulator(configuration);
+        REQUIRE(simulator.run({}));
+        std::vector<bool> core;
+        for (std::size_t i = 0; i < 5; ++i) core.push_back(simulator.is_alive(i));
+        auto size = std::count(core.begin(), core.end(), true);
+        CHECK(size >= 3);
+        least += size == 3 ? 1 : 0;
+        cores.insert(core);
+    }
+    CHECK(cores.size() == 16);  // All subsets of three, four and five of five.
+    CHECK(least > 80);
+    CHECK(least < 180);
+}
+
+TEST_CASE("seeds matter: no two of a hundred take the same course") {
+    std::set<std::uint64_t> traces;
+    for (std::uint64_t index = 0; index < 100; ++index) {
+        Case drawn = draw_case(1, index);
+        Simulator<DigestTest> simulator(drawn.configuration);
+        simulator.run(drawn.schedule);
+        traces.insert(simulator.trace());
+    }
+    CHECK(traces.size() == 100);
+}
+
+TEST_CASE("a copy of a simulator goes on as the original does, and independently") {
+    for (std::uint64_t index = 0; index < 50; ++index) {
+        Case drawn = draw_case(3, index);
+        Simulator<DigestTest> original(drawn.configuration);
+        std::size_t half = drawn.schedule.size() / 2;
+        for (std::size_t k = 0; k < half; ++k) original.apply(drawn.schedule[k]);
+        Simulator<DigestTest> copy(original);
+        CHECK(copy.fingerprint() == original.fingerprint());
+        std::uint64_t before = original.fingerprint();
+        for (std::size_t k = half; k < drawn.schedule.size(); ++k) copy.apply(drawn.schedule[k]);
+        copy.converge();
+        CHECK(original.fingerprint() == before);
+        for (std::size_t k = half; k < drawn.schedule.size(); ++k)
+            original.apply(drawn.schedule[k]);
+        original.converge();
+        CHECK(copy.trace() == original.trace());
+        CHECK(copy.fingerprint() == original.fingerprint());
+        CHECK(!copy.failure());
+    }
+}
+
+TEST_CASE("fingerprints tell states apart, and orders of independent steps together") {
+    Configuration configuration;
+    Simulator<DigestTest> first(configuration);
+    std::uint64_t start = first.fingerprint();
+    Simulator<DigestTest> second(first);
+    first.apply({Step::time_out, 0, 2});
+    CHECK(first.fingerprint() != start);
+    REQUIRE(first.messages_in_flight() == 2);
+    Simulator<DigestTest> third(first);
+    first.apply({Step::drop, 0, 0});
+    third.apply({Step::drop, 1, 0});
+    CHECK(first.fingerprint() != third.fingerprint());
+    first.apply({Step::drop, 0, 0});
+    third.apply({Step::drop, 0, 0});
+    CHECK(first.fingerprint() == third.fingerprint());
+}
+
+TEST_CASE("every step does what it says") {
+    Configuration configuration;
+    Simulator<DigestTest> simulator(configuration);
+    simulator.apply({Step::time_out, 0, 2});
+    CHECK(simulator.status(0).role == Role::pre_candidate);
+    CHECK(simulator.messages_in_flight() == 2);
+    simulator.apply({Step::drop, 0, 0});
+    CHECK(simulator.messages_in_flight() == 1);
+    simulator.apply({Step::duplicate, 0, 0});
+    CHECK(simulator.messages_in_flight() == 2);
+    simulator.apply({Step::pause, 0, 0});
+    CHECK(simulator.is_paused(0));
+    simulator.apply({Step::deliver, 1, 0});
+    CHECK(simulator.status(0).role == Role::pre_candidate);
+    simulator.apply({Step::resume, 0, 0});
+    CHECK(simulator.status(0).role == Role::candidate);
+    CHECK(simulator.status(0).term.value == 1);
+    simulator.apply({Step::crash, 0, 0});
+    CHECK(!simulator.is_alive(0));
+    simulator.apply({Step::restart, 0, 0});
+    REQUIRE(simulator.is_alive(0));
+    for (int k = 0; k < 100; ++k) simulator.apply({Step::run, 0, 99});
+    std::size_t leader = 0;
+    while (leader < 2 && simulator.status(leader).role != Role::leader) ++leader;
+    REQUIRE(simulator.status(leader).role == Role::leader);
+    auto index = simulator.status(leader).commit_index;
+    simulator.apply({Step::propose, static_cast<std::uint32_t>(leader), 0});
+    CHECK(simulator.history().size() == 1);
+    CHECK(!simulator.history()[0].answered.has_value());
+    for (int k = 0; k < 5; ++k) simulator.apply({Step::run, 0, 99});
+    CHECK(simulator.status(leader).commit_index > index);
+    CHECK(simulator.history()[0].answered.has_value());
+    simulator.apply({Step::fail_sync, static_cast<std::uint32_t>(leader), 0});
+    simulator.apply({Step::propose, static_cast<std::uint32_t>(leader), 0});
+    CHECK(simulator.status(leader).fault.has_value());
+    simulator.apply({Step::restart, static_cast<std::uint32_t>(leader), 0});
+    CHECK(!simulator.status(leader).fault.has_value());
+    simulator.apply({Step::partition, 1U << leader, 0});
+    for (int k = 0; k < 60; ++k) simulator.apply({Step::run, 0, 99});
+    CHECK(simulator.status(leader).role != Role::leader);
+    CHECK(!simulator.failure());
+    CHECK(simulator.coverage()[Event::blocked] > 0);
+}
+
+// ----- The swarm ---------------------------------------------------------------------------------
+
+TEST_CASE("the number of threads changes nothing") {
+    Settings settings = some(200);
+    Result one = check<DigestTest>(settings);
+    settings.threads = 3;
+    Result three = check<DigestTest>(settings);
+    CHECK(one.passed);
+    CHECK(one.text == three.text);
+
+    Settings failing = some(200);
+    Result first = check<kit::MergingTest>(failing);
+    failing.threads = 3;
+    Result same = check<kit::MergingTest>(failing);
+    CHECK(!first.passed);
+    CHECK(first.failed == same.failed);
+    CHECK(first.text == same.text);
+    CHECK(first.coverage.events == same.coverage.events);
+}
+
+TEST_CASE("a suite that never saw something fails and names it") {
+    Coverage coverage;
+    for (auto& count : coverage.events) count = 1;
+    for (auto& count : coverage.laws) count = 1;
+    CHECK(coverage.missing().empty());
+    coverage[Event::append_torn] = 0;
+    coverage[Law::liveness] = 0;
+    CHECK(coverage.missing() == std::vector<std::string>{"appends torn by a crash", "Liveness"});
+    Coverage impossible;
+    impossible[Event::append_torn] = 1;
+    CHECK(coverage.missing(impossible) == std::vector<std::string>{"Liveness"});
+}
+
+TEST_CASE("schedules and configurations survive their texts; other texts are refused") {
+    for (std::uint64_t index = 0; index < 50; ++index) {
+        Case drawn = draw_case(5, index);
+        CHECK(schedule_of(to_text(drawn.schedule)) == drawn.schedule);
+        CHECK(Configuration::of(drawn.configuration.to_text()) == drawn.configuration);
+    }
+    CHECK(schedule_of("") == Schedule{});
+    CHECK(!schedule_of("fly 1 2;"));
+    CHECK(!schedule_of("deliver 1;"));
+    CHECK(!schedule_of("deliver 1 2"));
+    CHECK(Configuration::of("") == Configuration{});
+    CHECK(!Configuration::of("replicas=0"));
+    CHECK(!Configuration::of("replicas=8"));
+    CHECK(!Configuration::of("replicas=three"));
+    CHECK(!Configuration::of("replicas=3x"));
+    CHECK(!Configuration::of("wheels=4"));
+    CHECK(!replay<DigestTest>("wheels=4", "", some(1)).passed);
+    CHECK(!replay<DigestTest>("replicas=3", "fly 1 2;", some(1)).passed);
+    CHECK(replay<DigestTest>("replicas=3", "", some(1)).passed);
+}
+
+// ----- The report --------------------------------------------------------------------------------
+
+TEST_CASE("the test case that a report gives compiles, and fails as the report says") {
+    Result result = check<kit::NondeterministicTest>(some(200));
+    REQUIRE(!result.passed);
+    auto root = std::filesystem::absolute(__FILE__).parent_path().parent_path();
+    auto directory = std::filesystem::temp_directory_path() / "little_raft_replay";
+    std::filesystem::create_directories(directory);
+    auto source = directory / "replay.cpp";
+    auto program = directory / "replay";
+    auto output = directory / "output.txt";
+    std::filesystem::remove(program);
+    std::ofstream(source) << "#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN\n"
+                             "#include <doctest/doctest.h>\n"
+                             "#include \"kit_subjects.hpp\"\n"
+                          << result.record.replay;
+#ifdef __clang__
+    std::string compiler = "clang++";
+#else
+    std::string compiler = "g++";
+#endif
+    if (const char* other = std::getenv("CXX"); other && *other) compiler = other;
+    std::string command = compiler + " -std=c++20 -O0 -pthread -I'" + root.string() + "' -I'" +
+                          (root / "tests").string() + "' '" + source.string() + "' -o '" +
+                          program.string() + "' >'" + output.string() + "' 2>&1";
+    auto text_of_file = [](const std::filesystem::path& path) {
+        std::ifstream in(path);
+        return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    REQUIRE_MESSAGE(std::system(command.c_str()) == 0, text_of_file(output));
+    command = "'" + program.string() + "' >'" + output.string() + "' 2>&1";
+    CHECK(std::system(command.c_str()) != 0);
+    std::string said = text_of_file(output);
+    CHECK(said.find(result.record.invariant + " is broken") != std::string::npos);
+    CHECK(said.find("1 failed") != std::string::npos);
+}

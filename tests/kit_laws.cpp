@@ -1,0 +1,567 @@
+// Each law of the test kit can break: a ghost that is told of a cluster that misbehaves says so,
+// and one that is told of the same cluster behaving does not.
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "testing/invariants.hpp"
+#include "testing/subject.hpp"
+
+using namespace little_raft::testing;
+using little_raft::AppendEntries;
+using little_raft::AppendEntriesResponse;
+using little_raft::Fault;
+using little_raft::Index;
+using little_raft::LogPosition;
+using little_raft::Progress;
+using little_raft::RequestVote;
+using little_raft::RequestVoteResponse;
+using little_raft::Role;
+using little_raft::Status;
+using little_raft::Term;
+using little_raft::Time;
+using little_raft::TransitionState;
+
+namespace {
+using Message = little_raft::MessageOf<DigestMachine>;
+
+Limits small_limits() {
+    Limits limits;
+    limits.snapshot_delta = 4;
+    limits.snapshot_trailing = 1;
+    limits.entries_per_message = 1;
+    limits.inflight_messages = 2;
+    limits.inflight_bytes = 100;
+    limits.bytes_per_message = 10;
+    limits.uncommitted_entries = 3;
+    return limits;
+}
+
+/// Three replicas that live, have empty disks and do only what a test makes up.
+struct Cluster {
+    Ghost ghost{3, small_limits()};
+    std::vector<Status> statuses = std::vector<Status>(3);
+
+    Cluster() {
+        for (std::size_t i = 0; i < 3; ++i) {
+            statuses[i].id = id_of(i);
+            statuses[i].first_log_index = Index{1};
+            ghost.booted(i, statuses[i], LogPosition{});
+        }
+    }
+
+    /// Its disk has that term and vote, synced.
+    void enter(std::size_t i, std::uint64_t term, std::optional<std::size_t> vote = std::nullopt) {
+        DiskImage& disk = ghost.disk(i);
+        disk.term = statuses[i].term = Term{term};
+        disk.voted_for = vote ? std::optional(id_of(*vote)) : std::nullopt;
+        statuses[i].voted_for = disk.voted_for;
+        ghost.synced(i);
+    }
+    /// Its disk has one entry more, synced.
+    void append(std::size_t i, std::uint64_t term, std::uint64_t number = noop_number) {
+        ghost.disk(i).log.push(Term{term}, number);
+        ghost.log_changed(i);
+        ghost.synced(i);
+        statuses[i].last_log_index = ghost.disk(i).log.last_index();
+    }
+    void truncate(std::size_t i, std::uint64_t from) {
+        ghost.cuts(i, Index{from});
+        LogImage& log = ghost.disk(i).log;
+        log.marks.resize(static_cast<std::size_t>(from - log.base.index.value - 1));
+        ghost.log_changed(i);
+        ghost.synced(i);
+        statuses[i].last_log_index = log.last_index();
+    }
+    void poll(std::size_t i) { ghost.polled(i, statuses[i], Time{}, Time::max(), false); }
+    void lead(std::size_t i) {
+        statuses[i].role = Role::leader;
+        statuses[i].leader = id_of(i);
+        statuses[i].progress.clear();
+        for (std::size_t k = 0; k < 3; ++k)
+            statuses[i].progress.push_back({.id = id_of(k), .next_index = Index{1}});
+    }
+    void follow(std::size_t i) {
+        statuses[i].role = Role::follower;
+        statuses[i].leader.reset();
+        statuses[i].progress.clear();
+    }
+    void commit(std::size_t i, std::uint64_t index) {
+        statuses[i].commit_index = statuses[i].last_applied = Index{index};
+    }
+    template <class Body>
+    void send(std::size_t from, std::size_t to, std::uint64_t term, Body body,
+              const std::optional<RequestVote>& answered = std::nullopt) {
+        Message message{id_of(from), id_of(to), Term{term}, std::move(body)};
+        ghost.sent(from, message, answered);
+    }
+
+    /// Replica 0 leads term 1 and has a no-op committed, which 1 has too.
+    void elect_and_commit() {
+        enter(0, 1, 0);
+        enter(1, 1, 0);
+        lead(0);
+        append(0, 1);
+        poll(0);
+        append(1, 1);
+        poll(1);
+        commit(0, 1);
+        poll(0);
+    }
+
+    std::string broken() const {
+        return ghost.failure() ? text_of(ghost.failure()->law).name : "nothing";
+    }
+};
+}  // namespace
+
+TEST_CASE("a cluster that behaves breaks no law") {
+    Cluster cluster;
+    cluster.elect_and_commit();
+    std::uint64_t number = cluster.ghost.proposed(0);
+    cluster.ghost.taken(number);
+    cluster.ghost.reported(0, number, TransitionState::queued);
+    cluster.append(0, 1, number);
+    cluster.poll(0);
+    cluster.append(1, 1, number);
+    cluster.commit(1, 1);
+    cluster.poll(1);
+    cluster.ghost.reported(0, number, TransitionState::committed);
+    cluster.ghost.reported(0, number, TransitionState::applied);
+    cluster.commit(0, 2);
+    cluster.poll(0);
+    cluster.ghost.rested(0);
+    CHECK(cluster.broken() == "nothing");
+    CHECK(cluster.ghost.committed().size() == 2);
+}
+
+TEST_CASE("Election Safety: two leaders in a term, and one twice") {
+    Cluster two;
+    two.enter(0, 1, 0);
+    two.lead(0);
+    two.poll(0);
+    two.enter(1, 1, 1);
+    two.lead(1);
+    two.poll(1);
+    CHECK(two.broken() == "Election Safety");
+
+    Cluster by_message;
+    by_message.enter(0, 1, 0);
+    by_message.enter(1, 1, 1);
+    by_message.send(0, 2, 1, AppendEntries<Command>{});
+    CHECK(by_message.broken() == "nothing");
+    by_message.send(1, 2, 1, AppendEntries<Command>{});
+    CHECK(by_message.broken() == "Election Safety");
+
+    Cluster twice;
+    twice.enter(0, 1, 0);
+    twice.lead(0);
+    twice.poll(0);
+    twice.follow(0);
+    twice.poll(0);
+    CHECK(twice.broken() == "nothing");
+    twice.lead(0);
+    twice.poll(0);
+    CHECK(twice.broken() == "Election Safety");
+}
+
+TEST_CASE("Vote Once: another vote in the same term, also after the first was forgotten") {
+    Cluster other;
+    other.enter(0, 1, 1);
+    other.enter(0, 1, 2);
+    CHECK(other.broken() == "Vote Once");
+
+    Cluster forgotten;
+    forgotten.enter(0, 1, 1);
+    forgotten.enter(0, 1);
+    CHECK(forgotten.broken() == "Vote Once");
+}
+
+TEST_CASE("Votes Are Earned: a vote for a log that is behind") {
+    Cluster cluster;
+    cluster.enter(0, 1);
+    cluster.append(0, 1);
+    cluster.enter(0, 2, 1);
+    cluster.send(0, 1, 2, RequestVoteResponse{false, true}, RequestVote{false, Index{1}, Term{1}});
+    CHECK(cluster.broken() == "nothing");
+    cluster.send(0, 1, 2, RequestVoteResponse{true, true}, RequestVote{true, Index{0}, Term{0}});
+    CHECK(cluster.broken() == "Votes Are Earned");
+}
+
+TEST_CASE("Terms Never Fall: in memory and on disk") {
+    Cluster in_memory;
+    in_memory.enter(0, 2);
+    in_memory.poll(0);
+    in_memory.statuses[0].term = Term{1};
+    in_memory.poll(0);
+    CHECK(in_memory.broken() == "Terms Never Fall");
+
+    Cluster on_disk;
+    on_disk.enter(0, 2);
+    on_disk.enter(0, 1);
+    CHECK(on_disk.broken() == "Terms Never Fall");
+}
+
+TEST_CASE("Leader Append-Only: a leader that cuts its log") {
+    Cluster cluster;
+    cluster.enter(0, 1, 0);
+    cluster.lead(0);
+    cluster.append(0, 1);
+    cluster.append(0, 1);
+    cluster.poll(0);
+    cluster.truncate(0, 2);
+    cluster.poll(0);
+    CHECK(cluster.broken() == "Leader Append-Only");
+}
+
+TEST_CASE("Log Matching: equal index and term with different histories") {
+    Cluster cluster;
+    cluster.enter(0, 2);
+    cluster.enter(1, 2);
+    cluster.append(0, 1, cluster.ghost.proposed(0));
+    cluster.append(1, 2, cluster.ghost.proposed(1));
+    cluster.append(0, 2);
+    cluster.poll(0);
+    CHECK(cluster.broken() == "nothing");
+    cluster.append(1, 2);
+    cluster.poll(1);
+    CHECK(cluster.broken() == "Log Matching");
+}
+
+TEST_CASE("Leader Completeness: a leader that lacks what was committed before its term") {
+    Cluster cluster;
+    cluster.elect_and_commit();
+    cluster.enter(2, 2, 2);
+    cluster.lead(2);
+    cluster.poll(2);
+    CHECK(cluster.broken() == "Leader Completeness");
+}
+
+TEST_CASE(
+    "State Machine Safety: what is committed differs, was never proposed, or has another term") {
+    Cluster differs;
+    differs.elect_and_commit();
+    differs.enter(2, 1);
+    differs.append(2, 1, differs.ghost.proposed(2));
+    differs.append(2, 1);
+    differs.commit(2, 1);
+    differs.poll(2);
+    CHECK(differs.broken() == "State Machine Safety");
+
+    Cluster unknown;
+    unknown.elect_and_commit();
+    unknown.append(0, 1, unknown_number);
+    unknown.append(1, 1, unknown_number);
+    unknown.commit(0, 2);
+    unknown.poll(0);
+    CHECK(unknown.broken() == "State Machine Safety");
+
+    Cluster term;
+    term.elect_and_commit();
+    term.statuses[0].snapshot = {Index{1}, Term{9}};
+    term.poll(0);
+    CHECK(term.broken() == "State Machine Safety");
+}
+
+TEST_CASE(
+    "Commit Rule: without a majority, by counting an older term, or first known to a follower") {
+    Cluster alone;
+    alone.enter(0, 1, 0);
+    alone.lead(0);
+    alone.append(0, 1);
+    alone.poll(0);
+    alone.commit(0, 1);
+    alone.poll(0);
+    CHECK(alone.broken() == "Commit Rule");
+
+    Cluster by_message;
+    by_message.enter(0, 1, 0);
+    by_message.append(0, 1);
+    by_message.send(0, 1, 1, AppendEntries<Command>{{}, {}, Index{1}, {}});
+    CHECK(by_message.broken() == "Commit Rule");
+
+    Cluster old;
+    old.enter(0, 1);
+    old.append(0, 1);
+    old.enter(1, 1);
+    old.append(1, 1);
+    old.enter(0, 2, 0);
+    old.lead(0);
+    old.poll(0);
+    old.commit(0, 1);
+    old.poll(0);
+    CHECK(old.broken() == "Commit Rule");
+
+    Cluster follower;
+    follower.enter(1, 1);
+    follower.append(1, 1);
+    follower.commit(1, 1);
+    follower.poll(1);
+    CHECK(follower.broken() == "Commit Rule");
+}
+
+TEST_CASE("Order of Indexes: each pair, and a commit index that falls") {
+    auto broken_by = [](auto change) {
+        Cluster cluster;
+        cluster.elect_and_commit();
+        change(cluster.statuses[0]);
+        cluster.poll(0);
+        return cluster.broken();
+    };
+    CHECK(broken_by([](Status&) {}) == "nothing");
+    CHECK(broken_by([](Status& s) { s.snapshot.index = Index{2}; }) == "Order of Indexes");
+    CHECK(broken_by([](Status& s) { s.last_applied = Index{0}; }) == "Order of Indexes");
+    CHECK(broken_by([](Status& s) { s.commit_index = s.last_applied = Index{0}; }) ==
+          "Order of Indexes");
+    CHECK(broken_by([](Status& s) { s.first_log_index = Index{3}; }) == "Order of Indexes");
+}
+
+TEST_CASE("Committed Is Never Cut: neither what it knows to be committed nor what others know") {
+    Cluster knows;
+    knows.elect_and_commit();
+    knows.truncate(0, 1);
+    CHECK(knows.broken() == "Committed Is Never Cut");
+
+    Cluster others_know;
+    others_know.elect_and_commit();
+    others_know.truncate(1, 1);
+    CHECK(others_know.broken() == "Committed Is Never Cut");
+}
+
+TEST_CASE("Persist Before Send: term, vote, own vote, entries, and another's name") {
+    auto broken_by = [](std::uint64_t term, auto body) {
+        Cluster cluster;
+        cluster.enter(0, 2, 1);
+        cluster.append(0, 2);
+        cluster.send(0, 2, term, body);
+        return cluster.broken();
+    };
+    CHECK(broken_by(2, AppendEntriesResponse{true, Index{1}, {}}) == "nothing");
+    CHECK(broken_by(2, AppendEntriesResponse{true, Index{2}, {}}) == "Persist Before Send");
+    CHECK(broken_by(3, AppendEntriesResponse{}) == "Persist Before Send");
+    CHECK(broken_by(2, RequestVoteResponse{false, true}) == "Persist Before Send");
+    CHECK(broken_by(1, RequestVoteResponse{false, true}) == "nothing");  // Overtaken by term 2.
+    CHECK(broken_by(3, RequestVoteResponse{true, true}) == "nothing");   // It binds nobody.
+    CHECK(broken_by(2, RequestVote{}) == "Persist Before Send");
+
+    Cluster name;
+    name.enter(0, 1);
+    name.ghost.sent(0, Message{id_of(1), id_of(2), Term{1}, AppendEntriesResponse{}});
+    CHECK(name.broken() == "Persist Before Send");
+}
+
+TEST_CASE("Nothing Synced Is Lost: a restart with less than what is on disk") {
+    auto broken_by = [](auto change) {
+        Cluster cluster;
+        cluster.enter(0, 2, 1);
+        cluster.append(0, 2);
+        cluster.poll(0);
+        change(cluster.statuses[0]);
+        cluster.ghost.booted(0, cluster.statuses[0], LogPosition{});
+        return cluster.broken();
+    };
+    CHECK(broken_by([](Status&) {}) == "nothing");
+    CHECK(broken_by([](Status& s) { s.term = Term{1}; }) == "Nothing Synced Is Lost");
+    CHECK(broken_by([](Status& s) { s.last_log_index = Index{0}; }) == "Nothing Synced Is Lost");
+    CHECK(broken_by([](Status& s) { s.commit_index = Index{1}; }) == "Nothing Synced Is Lost");
+    CHECK(broken_by([](Status& s) { s.fault = Fault{}; }) == "Faults Have Causes");
+}
+
+TEST_CASE("Exactly One Final State: every way to report wrongly") {
+    using enum TransitionState;
+    auto broken_by = [](std::vector<TransitionState> states, std::size_t reporter = 0) {
+        Cluster cluster;
+        std::uint64_t number = cluster.ghost.proposed(0);
+        cluster.ghost.taken(number);
+        for (TransitionState state : states) cluster.ghost.reported(reporter, number, state);
+        if (!cluster.ghost.failure()) cluster.ghost.rested(0);
+        return cluster.broken();
+    };
+    const std::string law = "Exactly One Final State";
+    CHECK(broken_by({abandoned_not_leader}) == "nothing");
+    CHECK(broken_by({abandoned_overloaded}) == "nothing");
+    CHECK(broken_by({queued, abandoned_conflict_with_leader}) == "nothing");
+    CHECK(broken_by({queued, committed, applied}) == "nothing");
+    CHECK(broken_by({}) == law);
+    CHECK(broken_by({queued}) == law);
+    CHECK(broken_by({queued, committed}) == law);
+    CHECK(broken_by({committed}) == law);
+    CHECK(broken_by({applied}) == law);
+    CHECK(broken_by({outcome_unknown}) == law);
+    CHECK(broken_by({abandoned_conflict_with_leader}) == law);
+    CHECK(broken_by({queued, applied}) == law);
+    CHECK(broken_by({queued, abandoned_not_leader}) == law);
+    CHECK(broken_by({queued, committed, outcome_unknown}) == law);
+    CHECK(broken_by({queued, committed, applied, applied}) == law);
+    CHECK(broken_by({abandoned_not_leader, abandoned_not_leader}) == law);
+    CHECK(broken_by({queued, outcome_unknown, applied}) == law);
+    CHECK(broken_by({committed}, 1) == law);
+    CHECK(broken_by({abandoned_overloaded}, 1) == law);
+
+    Cluster too_early;
+    too_early.ghost.reported(0, too_early.ghost.proposed(0), queued);
+    CHECK(too_early.broken() == law);
+
+    Cluster of_nothing;
+    of_nothing.ghost.reported(0, 17, queued);
+    CHECK(of_nothing.broken() == law);
+
+    Cluster unknown_without_cause;
+    std::uint64_t number = unknown_without_cause.ghost.proposed(0);
+    unknown_without_cause.ghost.taken(number);
+    unknown_without_cause.ghost.reported(0, number, queued);
+    unknown_without_cause.ghost.reported(0, number, outcome_unknown);
+    CHECK(unknown_without_cause.broken() == "nothing");
+    unknown_without_cause.poll(0);
+    CHECK(unknown_without_cause.broken() == law);
+
+    Cluster applied_elsewhere;
+    number = applied_elsewhere.ghost.proposed(0);
+    applied_elsewhere.ghost.taken(number);
+    applied_elsewhere.ghost.reported(0, number, abandoned_not_leader);
+    applied_elsewhere.ghost.reported(1, number, applied);
+    CHECK(applied_elsewhere.broken() == law);
+}
+
+TEST_CASE("Exactly One Final State: what was abandoned is committed") {
+    using enum TransitionState;
+    for (TransitionState state : {abandoned_overloaded, abandoned_not_leader}) {
+        Cluster cluster;
+        cluster.elect_and_commit();
+        std::uint64_t number = cluster.ghost.proposed(0);
+        cluster.ghost.taken(number);
+        cluster.ghost.reported(0, number, state);
+        cluster.append(0, 1, number);
+        cluster.append(1, 1, number);
+        cluster.commit(0, 2);
+        cluster.poll(0);
+        CHECK(cluster.broken() == "Exactly One Final State");
+    }
+}
+
+TEST_CASE("Committed Once: one transition in two places") {
+    Cluster cluster;
+    cluster.elect_and_commit();
+    std::uint64_t number = cluster.ghost.proposed(0);
+    for (int k = 0; k < 2; ++k) {
+        cluster.append(0, 1, number);
+        cluster.append(1, 1, number);
+    }
+    cluster.commit(0, 3);
+    cluster.poll(0);
+    CHECK(cluster.broken() == "Committed Once");
+}
+
+TEST_CASE("Bounded Memory: applied entries, uncommitted entries, the window, and the whole log") {
+    Cluster applied;
+    applied.elect_and_commit();
+    for (int k = 0; k < 3; ++k) {
+        applied.append(0, 1);
+        applied.append(1, 1);
+    }
+    applied.commit(0, 4);
+    applied.poll(0);
+    CHECK(applied.broken() == "nothing");
+    applied.append(0, 1);
+    applied.append(1, 1);
+    applied.commit(0, 5);
+    applied.poll(0);
+    CHECK(applied.broken() == "Bounded Memory");
+
+    Cluster uncommitted;
+    uncommitted.elect_and_commit();
+    for (int k = 0; k < 3; ++k) uncommitted.append(0, 1);
+    uncommitted.poll(0);
+    CHECK(uncommitted.broken() == "nothing");
+    uncommitted.append(0, 1);
+    uncommitted.poll(0);
+    CHECK(uncommitted.broken() == "Bounded Memory");
+
+    Cluster window;
+    window.elect_and_commit();
+    window.statuses[0].progress[1].inflight.resize(2);
+    window.poll(0);
+    CHECK(window.broken() == "nothing");
+    window.statuses[0].progress[1].inflight.resize(3);
+    window.poll(0);
+    CHECK(window.broken() == "Bounded Memory");
+
+    Cluster bytes;
+    bytes.elect_and_commit();
+    bytes.statuses[0].progress[1].inflight_bytes = 110;
+    bytes.poll(0);
+    CHECK(bytes.broken() == "Bounded Memory");
+
+    Cluster log;
+    log.enter(2, 1);
+    for (std::uint64_t k = 0; k < 9; ++k) log.append(2, 1, log.ghost.proposed(0));
+    log.poll(2);
+    CHECK(log.broken() == "nothing");
+    log.append(2, 1, log.ghost.proposed(0));
+    log.poll(2);
+    CHECK(log.broken() == "Bounded Memory");
+}
+
+TEST_CASE("Leader Bookkeeping: every untruth about a follower") {
+    auto broken_by = [](auto change) {
+        Cluster cluster;
+        cluster.elect_and_commit();
+        cluster.statuses[0].progress[1].match_index = Index{1};
+        cluster.statuses[0].progress[1].next_index = Index{2};
+        cluster.poll(0);
+        change(cluster.statuses[0]);
+        cluster.poll(0);
+        return cluster.broken();
+    };
+    const std::string law = "Leader Bookkeeping";
+    CHECK(broken_by([](Status&) {}) == "nothing");
+    CHECK(broken_by([](Status& s) { s.progress[1].match_index = Index{2}; }) == law);
+    CHECK(broken_by([](Status& s) { s.progress[1].match_index = Index{0}; }) == law);
+    CHECK(broken_by([](Status& s) { s.progress[1].next_index = Index{1}; }) == law);
+    CHECK(broken_by([](Status& s) { s.progress[0].match_index = Index{2}; }) == law);
+    CHECK(broken_by([](Status& s) { s.progress[1].id = id_of(6); }) == law);
+    CHECK(broken_by([](Status& s) { s.leader = id_of(1); }) == law);
+
+    // Replica 2 is in the leader's term and has another entry at that index, or none.
+    Cluster untrue;
+    untrue.elect_and_commit();
+    untrue.enter(2, 1);
+    untrue.statuses[0].progress[2].match_index = Index{1};
+    untrue.statuses[0].progress[2].next_index = Index{2};
+    untrue.poll(0);
+    CHECK(untrue.broken() == law);
+}
+
+TEST_CASE("Calls as Promised: what a poll leaves unwritten, and a gap in the log") {
+    auto broken_by = [](auto change) {
+        Cluster cluster;
+        cluster.enter(0, 2, 1);
+        cluster.append(0, 2);
+        change(cluster.statuses[0]);
+        cluster.poll(0);
+        return cluster.broken();
+    };
+    CHECK(broken_by([](Status&) {}) == "nothing");
+    CHECK(broken_by([](Status& s) { s.term = Term{3}; }) == "Calls as Promised");
+    CHECK(broken_by([](Status& s) { s.voted_for = id_of(2); }) == "Calls as Promised");
+    CHECK(broken_by([](Status& s) { s.last_log_index = Index{2}; }) == "Calls as Promised");
+
+    Cluster gap;
+    CHECK(!gap.ghost.cuts(0, Index{2}));
+    CHECK(gap.broken() == "Calls as Promised");
+}
+
+TEST_CASE("Faults Have Causes: a fault for nothing, and none where one is due") {
+    Cluster for_nothing;
+    for_nothing.statuses[0].fault = Fault{};
+    for_nothing.poll(0);
+    CHECK(for_nothing.broken() == "Faults Have Causes");
+
+    Cluster goes_on;
+    goes_on.ghost.polled(0, goes_on.statuses[0], Time{}, Time::max(), true);
+    CHECK(goes_on.broken() == "Faults Have Causes");
+}
