@@ -67,7 +67,7 @@ TEST_CASE("a machine without snapshots that cannot be copied passes") {
 
 TEST_CASE("messages that are encoded and decoded pass") { passes<kit::TextTest>(300); }
 
-TEST_CASE("a storage of files passes") { passes<kit::FileTest>(30); }
+TEST_CASE("a storage of files passes") { passes<kit::FileTest>(12); }
 
 // ----- What is wrong -----------------------------------------------------------------------------
 

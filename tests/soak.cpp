@@ -1,0 +1,93 @@
+// The swarm for as long as one likes:
+//
+//     soak [--minutes N] [--seed S] [--threads N]
+//
+// It prints its seed first, then how it gets on, and ends at the first law that breaks. Time
+// decides only when it ends: a schedule is the same whenever it runs. Without arguments it runs one
+// round.
+#include <chrono>
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+
+#include "testing/little_raft_testing.hpp"
+
+using namespace little_raft::testing;
+
+namespace {
+struct Arguments {
+    double minutes = 0;
+    Settings settings = Settings::from_environment({.wants_all_events = false, .title = "soak"});
+};
+
+std::optional<Arguments> parse(int count, char** values) {
+    Arguments arguments;
+    for (int k = 1; k < count; k += 2) {
+        if (k + 1 == count) return std::nullopt;
+        std::string name = values[k];
+        char* end = nullptr;
+        if (name == "--minutes") {
+            arguments.minutes = std::strtod(values[k + 1], &end);
+        } else if (name == "--seed") {
+            arguments.settings.seed = std::strtoull(values[k + 1], &end, 10);
+        } else if (name == "--threads") {
+            arguments.settings.threads = std::strtoull(values[k + 1], &end, 10);
+        }
+        if (!end || *end != '\0' || end == values[k + 1]) return std::nullopt;
+    }
+    return arguments;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void print_progress(const Coverage& coverage, std::uint64_t schedules, double seconds) {
+    std::printf("%8.0f s: %" PRIu64 " schedules (%.0f/s), %" PRIu64 " steps, %" PRIu64
+                " messages (%.0f/s), %" PRIu64 " elections won, %" PRIu64 " commits\n",
+                seconds, schedules, static_cast<double>(schedules) / seconds, coverage[Event::step],
+                coverage[Event::message], static_cast<double>(coverage[Event::message]) / seconds,
+                coverage[Event::election_won], coverage[Event::commit]);
+    std::fflush(stdout);
+}
+}  // namespace
+
+int main(int count, char** values) {
+    std::optional<Arguments> arguments = parse(count, values);
+    if (!arguments) {
+        std::fprintf(stderr, "usage: soak [--minutes N] [--seed S] [--threads N]\n");
+        return 2;
+    }
+    Settings& settings = arguments->settings;
+    std::printf("seed %" PRIu64 ", %" PRIu64 " threads\n", settings.seed, settings.threads);
+    settings.schedules = 1'000 * (settings.threads > 0 ? settings.threads : 1);
+    Coverage coverage;
+    std::uint64_t schedules = 0;
+    auto start = std::chrono::steady_clock::now();
+    double told = 0;
+    do {
+        Result result = check<DigestTest>(settings);
+        coverage.add(result.coverage);
+        schedules += result.schedules;
+        settings.first += settings.schedules;
+        double seconds = seconds_since(start);
+        if (!result.passed || seconds - told >= 10) {
+            print_progress(coverage, schedules, seconds);
+            told = seconds;
+        }
+        if (!result.passed) {
+            std::printf("%s", result.text.c_str());
+            return 1;
+        }
+    } while (seconds_since(start) < 60 * arguments->minutes);
+    print_progress(coverage, schedules, seconds_since(start));
+    std::printf("%s", coverage.to_text().c_str());
+    for (const std::string& name : coverage.missing(impossible_for<DigestTest>())) {
+        std::printf("Never seen: %s.\n", name.c_str());
+        return 1;
+    }
+    return 0;
+}
