@@ -4,6 +4,9 @@
 
 #include <cstdint>
 
+// It has a namespace `testing` within its inline one, which must be seen first.
+#include "little_raft.hpp"
+
 namespace little_raft::testing {
 
 /// SplitMix64.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+// It has a namespace `testing` within its inline one, which must be seen first.
 #include "little_raft.hpp"
 
 namespace little_raft::testing {
