@@ -496,14 +496,34 @@ TEST_CASE("Bounded Memory: applied entries, uncommitted entries, the window, and
     bytes.poll(0);
     CHECK(bytes.broken() == "Bounded Memory");
 
+    Cluster follower;
+    follower.enter(2, 1);
+    for (std::uint64_t k = 0; k < 4; ++k) follower.append(2, 1, follower.ghost.proposed(0));
+    follower.poll(2);
+    CHECK(follower.broken() == "nothing");
+    for (int k = 0; k < 3; ++k) follower.append(2, 1);  // What leaders add for themselves.
+    follower.poll(2);
+    CHECK(follower.broken() == "nothing");
+    follower.append(2, 1, follower.ghost.proposed(0));
+    follower.poll(2);
+    CHECK(follower.broken() == "Bounded Memory");
+
+    // All of it is committed, but this one does not know.
     Cluster log;
+    log.elect_and_commit();
     log.enter(2, 1);
-    for (std::uint64_t k = 0; k < 9; ++k) log.append(2, 1, log.ghost.proposed(0));
-    log.poll(2);
-    CHECK(log.broken() == "nothing");
-    log.append(2, 1, log.ghost.proposed(0));
-    log.poll(2);
-    CHECK(log.broken() == "Bounded Memory");
+    log.append(2, 1);
+    for (std::uint64_t k = 2; k <= 22; ++k) {
+        log.append(0, 1);
+        log.append(1, 1);
+        log.commit(0, k);
+        log.statuses[0].first_log_index = Index{k};
+        log.poll(0);
+        if (k == 22) CHECK(log.broken() == "nothing");
+        log.append(2, 1);
+        log.poll(2);
+        CHECK(log.broken() == (k < 22 ? "nothing" : "Bounded Memory"));
+    }
 }
 
 TEST_CASE("Leader Bookkeeping: every untruth about a follower") {
