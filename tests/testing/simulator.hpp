@@ -977,9 +977,12 @@ class Simulator {
         std::uint64_t number = ghost_.fates().size();
         propose(leader, 1);
         bool applied = run_until(running, limit, [&] {
-            return ghost_.fates()[number].last == TransitionState::applied && agree(core);
+            leader = leader_of(core);
+            return ghost_.fates()[number].last == TransitionState::applied && agree(core) &&
+                   flying_.empty() && follow(core, leader);
         });
-        if (!check_time(applied, leader, "a healed majority does not replicate a new transition"))
+        if (!check_time(applied, core.front(),
+                        "a healed majority does not replicate a new transition"))
             return leader;
         for (std::size_t i : running) ghost_.rested(i);
         return leader;
@@ -1008,6 +1011,13 @@ class Simulator {
                    status(i).commit_index == status(i).last_log_index &&
                    nodes_[i].machine.applied_hash == machine.applied_hash;
         });
+    }
+
+    /// Nobody is about to ask for votes.
+    bool follow(const Set& core, std::size_t leader) const {
+        return leader < nodes_.size() && std::all_of(core.begin(), core.end(), [&](std::size_t i) {
+                   return status(i).leader == id_of(leader);
+               });
     }
 
     /// Clocks agree, messages take no time and arrive in order. False: the time is over, or a law
