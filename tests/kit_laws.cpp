@@ -330,6 +330,13 @@ TEST_CASE("Committed Is Never Cut: neither what it knows to be committed nor wha
     others_know.elect_and_commit();
     others_know.truncate(1, 1);
     CHECK(others_know.broken() == "Committed Is Never Cut");
+
+    Cluster majority_is_elsewhere;
+    majority_is_elsewhere.elect_and_commit();
+    majority_is_elsewhere.enter(2, 1);
+    majority_is_elsewhere.append(2, 1);
+    majority_is_elsewhere.truncate(2, 1);
+    CHECK(majority_is_elsewhere.broken() == "nothing");
 }
 
 TEST_CASE("Persist Before Send: term, vote, own vote, entries, and another's name") {

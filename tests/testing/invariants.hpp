@@ -98,8 +98,9 @@ inline const LawText& text_of(Law law) {
          "falls while a process lives.",
          "[Raft Figure 2]"},
         {"Committed Is Never Cut",
-         "An entry that is committed is never removed from a log that has "
-         "it, but by a snapshot that covers it.",
+         "An entry that is committed is never removed where it is known to be, nor from the "
+         "majority "
+         "that has it, but by a snapshot that covers it.",
          "[Raft 5.4.3]"},
         {"Persist Before Send",
          "Whatever a message promises of its sender's term, vote and log is on its disk before.",
@@ -466,9 +467,12 @@ class Ghost {
         ++coverage_[Event::entries_truncated];
         require(Law::committed_is_never_cut, first > seen_[i].commit_index,
                 "entries are cut off that the replica knows to be committed", i);
-        if (first.value <= committed_.size()) {
-            require(Law::committed_is_never_cut, log.hash_at(first) != committed_hash(first),
-                    "an entry is cut off that is committed", i);
+        if (first.value <= committed_.size() && log.hash_at(first) == committed_hash(first)) {
+            // One that lags may lose it to a leader of the past, and gets it back; but those who
+            // made it committed, a majority, never do.
+            require(Law::committed_is_never_cut,
+                    2 * holders(first, committed_hash(first), i) > disks_.size(),
+                    "an entry that is committed is cut off where a majority needs it", i);
         }
         return true;
     }
@@ -745,6 +749,19 @@ class Ghost {
         }
     }
 
+    /// How many disks hold the log up to there, whatever happens, but for one of them.
+    std::size_t holders(Index index, std::uint64_t hash,
+                        std::optional<std::size_t> but_for = std::nullopt) const {
+        std::size_t count = 0;
+        for (std::size_t k = 0; k < disks_.size(); ++k) {
+            const DiskImage& disk = disks_[k];
+            bool holds = disk.log.base.index >= index ||
+                         (index <= disk.synced_index && disk.log.hash_at(index) == hash);
+            count += holds && k != but_for ? 1 : 0;
+        }
+        return count;
+    }
+
     /// Safety of the commit itself: a majority has it on disk, and it is of the leader's term.
     void leader_commits(std::size_t i, Index index, Term term) {
         const LogImage& log = disks_[i].log;
@@ -752,13 +769,7 @@ class Ghost {
         if (!require(Law::commit_rule, hash.has_value(),
                      "a leader commits what it does not have on disk", i))
             return;
-        std::size_t holders = 0;
-        for (const DiskImage& disk : disks_) {
-            bool holds = disk.log.base.index >= index ||
-                         (index <= disk.synced_index && disk.log.hash_at(index) == hash);
-            holders += holds ? 1 : 0;
-        }
-        require(Law::commit_rule, 2 * holders > disks_.size(),
+        require(Law::commit_rule, 2 * holders(index, *hash) > disks_.size(),
                 "a leader commits what no majority has on disk", i);
         if (index > log.base.index) {
             require(Law::commit_rule, log.term_at(index) == term,
