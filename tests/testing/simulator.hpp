@@ -966,20 +966,19 @@ class Simulator {
         Set running = core;
         running.insert(running.end(), others.begin(), others.end());
         std::size_t leader = nodes_.size();
-        bool settled = run_until(running, limit, [&] {
+        auto at_rest = [&] {
             leader = leader_of(core);
-            return leader < nodes_.size() && (only >= nodes_.size() || leader == only) &&
-                   agree(core);
-        });
+            return agree(core) && flying_.empty() && follow(core, leader);
+        };
+        bool settled = run_until(
+            running, limit, [&] { return at_rest() && (only >= nodes_.size() || leader == only); });
         if (!check_time(settled, core.front(),
                         "a healed majority does not elect a leader that commits its whole log"))
             return leader;
         std::uint64_t number = ghost_.fates().size();
         propose(leader, 1);
         bool applied = run_until(running, limit, [&] {
-            leader = leader_of(core);
-            return ghost_.fates()[number].last == TransitionState::applied && agree(core) &&
-                   flying_.empty() && follow(core, leader);
+            return ghost_.fates()[number].last == TransitionState::applied && at_rest();
         });
         if (!check_time(applied, core.front(),
                         "a healed majority does not replicate a new transition"))
