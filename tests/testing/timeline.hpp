@@ -163,6 +163,9 @@ inline const char* words_of(What what) {
 }
 
 inline bool is_of_message(const Event& event) { return event.what <= What::blocked; }
+inline bool is_seen_in_states(What what) {
+    return what >= What::fault && what != What::state && what != What::violation;
+}
 
 /// Terms have six colours in turn, and 0 is grey. The number always stands with the colour.
 inline std::string colour(std::uint64_t term) {
@@ -209,7 +212,9 @@ class Page {
             replicas_ = std::max(replicas_, step.states.size());
         }
         space_ = replicas_ <= 5 ? 130 : 116;
-        width_ = text_width + 30 + std::max(static_cast<int>(replicas_), 1) * space_ + 18;
+        const int lanes = space_ * static_cast<int>(replicas_);
+        text_width_ = std::clamp(900 - lanes, 252, 420);
+        width_ = text_width_ + 30 + std::max(static_cast<int>(replicas_), 1) * space_ + 18;
         before_.resize(replicas_);
         for (std::size_t r = 0; r < replicas_; ++r) before_[r] = beginning(r);
         sent_.resize(record.messages.size());
@@ -239,7 +244,6 @@ class Page {
     }
 
  private:
-    static constexpr int text_width = 252;
     static constexpr int line_height = 16;
 
     struct Sent {
@@ -281,7 +285,7 @@ class Page {
         return std::any_of(events.begin(), events.end(), concerns) ? State{} : state(0, replica);
     }
     int x_of(std::size_t replica) const {
-        return text_width + 34 + static_cast<int>(replica) * space_;
+        return text_width_ + 34 + static_cast<int>(replica) * space_;
     }
     std::string svg(int height) const {
         return text_of("<svg xmlns='http://www.w3.org/2000/svg' width='", width_, "' height='",
@@ -299,7 +303,8 @@ class Page {
         return line_y();
     }
     void next_line() {
-        if (line_ < timeline_lines) ++line_;
+        if (line_ == timeline_lines) return;
+        ++line_;
         taken_.clear();
         cursors_.assign(replicas_, 0);
     }
@@ -311,25 +316,31 @@ class Page {
         taken_.clear();
         cursors_.assign(replicas_, 0);
         changed_.assign(replicas_, 0);
-        std::vector<bool> told(replicas_, false);
-        for (const Event& event : step.events) {
+        // What became of a replica is told after all that made it so, but a role that it only
+        // passed through is told where it did.
+        std::vector<std::size_t> last(replicas_, SIZE_MAX);
+        for (std::size_t k = 0; k < step.events.size(); ++k) {
+            const Event& event = step.events[k];
+            if (event.replica < replicas_ && is_seen_in_states(event.what)) last[event.replica] = k;
+        }
+        for (std::size_t k = 0; k < step.events.size(); ++k) {
+            const Event& event = step.events[k];
             if (is_of_message(event)) {
                 if (event.message && *event.message < sent_.size()) add_end(i, event);
             } else if (event.replica < replicas_) {
-                if (event.what >= What::fault && !told[event.replica]) {
-                    told[event.replica] = true;
-                    for (const Chip& change : changes(i, event.replica)) add(event.replica, change);
-                }
-                if (auto own = chip_of(event, step)) add(event.replica, *own);
+                const bool passes = event.what == What::role && k != last[event.replica];
+                const auto own = chip_of(event, step, passes);
+                if (own && line_ < timeline_lines) add(event.replica, *own);
+                if (k == last[event.replica]) add_changes(i, event.replica);
             }
         }
         for (std::size_t r = 0; r < replicas_; ++r) {
-            if (!told[r]) {
-                for (const Chip& change : changes(i, r)) add(r, change);
-            }
+            if (last[r] == SIZE_MAX) add_changes(i, r);
             add_stretch(i, r);
         }
-        const std::vector<std::string> text = wrapped(step.text, 32, 3);
+        const auto width = static_cast<std::size_t>(text_width_ - 54) / 6;
+        std::vector<std::string> text = wrapped(step.text, width, 2);
+        if (line_ == timeline_lines) text.push_back("(the rest: beside)");
         const std::size_t lines = std::max(line_ + 1, text.size() + (is_wrong(i) ? 1 : 0));
         const int height = 10 + line_height * static_cast<int>(lines);
         rows_ += text_of("<a id='s", i + 1, "' href='#s", i + 1, "' class='row",
@@ -352,13 +363,21 @@ class Page {
         top_ += height;
     }
 
+    void add_changes(std::size_t i, std::size_t replica) {
+        const std::vector<Chip> chips = changes(i, replica);
+        if (!chips.empty()) changed_[replica] = 0;
+        for (const Chip& change : chips) add(replica, change);
+    }
+
     void add_wrong(int height) {
         wrong_ +=
             text_of("<g id='wrong'><rect x='2' y='", top_ + 1, "' width='", width_ - 4,
                     "' height='", height - 2, "' rx='4'/><text class='law' x='48' y='",
                     top_ + height - 10, "'>&#10007; ", escaped(record_.invariant, 28), "</text>");
         if (record_.violator && *record_.violator < replicas_) {
-            wrong_ += text_of("<circle cx='", x_of(*record_.violator), "' cy='", top_ + height / 2,
+            wrong_ += text_of("<circle cx='", x_of(*record_.violator), "' cy='",
+                              changed_[*record_.violator] > 0 ? changed_[*record_.violator] + 7
+                                                              : top_ + height / 2,
                               "' r='12'/>");
         }
         wrong_ += "</g>";
@@ -384,7 +403,6 @@ class Page {
     }
 
     void add(std::size_t replica, const Chip& what) {
-        if (line_ >= timeline_lines) return;
         const bool bold = what.css == "bad" || what.css == "commit";
         const int width = static_cast<int>(what.letters) * (bold ? 7 : 6) + 8;
         if (cursors_[replica] > 0 && cursors_[replica] + width > space_ - 10) next_line();
@@ -392,7 +410,7 @@ class Page {
         const int y = place(x + cursors_[replica], width);
         const int at = x + cursors_[replica];
         cursors_[replica] += width + 2;
-        if (changed_[replica] == 0) changed_[replica] = y;
+        if (changed_[replica] == 0) changed_[replica] = y;  // Where its line changes.
         chips_ += text_of("<g class='chip ", what.css, "'><rect x='", at, "' y='", y, "' width='",
                           width, "' height='14' rx='3'/><text x='", at + width / 2, "' y='", y + 11,
                           "'>", what.label, "</text></g>");
@@ -458,8 +476,11 @@ class Page {
     }
 
     /// What is told by the event alone. The rest is seen in the states.
-    static std::optional<Chip> chip_of(const Event& event, const Record::Step& step) {
+    static std::optional<Chip> chip_of(const Event& event, const Record::Step& step, bool passes) {
         switch (event.what) {
+            case What::role:
+                if (!passes || event.text.empty()) return std::nullopt;
+                return chip("", event.text);
             case What::crash:
                 return sign("bad", "&#10007; ", "crash");
             case What::restart:
@@ -835,7 +856,8 @@ class Page {
     const Record& record_;
     std::size_t first_ = 0;  ///< The first step that is shown.
     std::size_t replicas_ = 0;
-    int space_ = 0;
+    int text_width_ = 0;
+    int space_ = 0;  ///< From line to line.
     int width_ = 0;
     int top_ = 0;
     std::vector<State> before_;  ///< Of each replica when it was last alive.
