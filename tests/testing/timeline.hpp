@@ -23,9 +23,9 @@
 
 namespace little_raft::testing {
 
-// A file stays of a size that a browser opens at once, however long the run was: it shows the last
-// steps, since there it went wrong, and of a step, a text or a log so much. With these limits 1,000
-// steps of 7 busy replicas are a few megabytes; the replay alone is never cut.
+// A file stays of a size that a browser can open, however long the run was: it shows the last
+// steps, since there it went wrong, and of a step, a text or a log so much. A step takes 1 to 5 kB
+// as a rule, so 1,000 of them a few megabytes. The replay alone is never cut.
 inline constexpr std::size_t timeline_steps = 1000;   ///< Shown, at most; those before are counted.
 inline constexpr std::size_t timeline_lines = 30;     ///< Lines of one step in the picture.
 inline constexpr std::size_t timeline_events = 100;   ///< Events of one step in the panel.
@@ -189,19 +189,17 @@ inline std::uint64_t first_shown(const State& state) {
     return state.first_log_index + (size > timeline_entries ? size - timeline_entries : 0);
 }
 
-/// A word beside a replica's line. Its label is escaped already.
+/// A word beside a replica's line, escaped already.
 struct Chip {
     std::string css;
     std::string label;
     std::size_t letters = 0;
 };
 
-inline Chip chip(std::string css, std::string_view label) {
-    return {std::move(css), escaped(label, 18), std::min<std::size_t>(letters(label), 18)};
-}
-inline Chip sign(std::string css, std::string_view entity, std::string_view label) {
-    return {std::move(css), text_of(entity, escaped(label, 18)),
-            1 + std::min<std::size_t>(letters(label), 18)};
+/// The sign, an entity of one character, stands before the label.
+inline Chip chip(std::string css, std::string_view label, std::string_view sign = {}) {
+    const std::size_t size = std::min<std::size_t>(letters(label), 18) + (sign.empty() ? 0 : 1);
+    return {std::move(css), text_of(sign, escaped(label, 18)), size};
 }
 
 class Page {
@@ -248,7 +246,7 @@ class Page {
 
     struct Sent {
         bool there = false;
-        bool ended = false;
+        bool ended = false;  ///< Or it is not shown that it did not.
         bool copied = false;
         int y = 0;
         std::size_t step = 0;
@@ -258,7 +256,6 @@ class Page {
         What what = What::deliver;
         std::size_t step = 0;
         int y = 0;
-        bool labelled = true;
         bool copy = false;
     };
     /// A stretch of a replica's line, until the next one begins.
@@ -319,16 +316,19 @@ class Page {
         // What became of a replica is told after all that made it so, but a role that it only
         // passed through is told where it did.
         std::vector<std::size_t> last(replicas_, SIZE_MAX);
+        std::vector<std::size_t> last_role(replicas_, SIZE_MAX);
         for (std::size_t k = 0; k < step.events.size(); ++k) {
             const Event& event = step.events[k];
-            if (event.replica < replicas_ && is_seen_in_states(event.what)) last[event.replica] = k;
+            if (event.replica >= replicas_) continue;
+            if (is_seen_in_states(event.what)) last[event.replica] = k;
+            if (event.what == What::role) last_role[event.replica] = k;
         }
         for (std::size_t k = 0; k < step.events.size(); ++k) {
             const Event& event = step.events[k];
             if (is_of_message(event)) {
                 if (event.message && *event.message < sent_.size()) add_end(i, event);
             } else if (event.replica < replicas_) {
-                const bool passes = event.what == What::role && k != last[event.replica];
+                const bool passes = event.what == What::role && k != last_role[event.replica];
                 const auto own = chip_of(event, step, passes);
                 if (own && line_ < timeline_lines) add(event.replica, *own);
                 if (k == last[event.replica]) add_changes(i, event.replica);
@@ -389,7 +389,7 @@ class Page {
         const Record::Message& message = record_.messages[m];
         if (message.from >= replicas_ || message.to >= replicas_) return;
         if (event.what == What::send) {
-            sent_[m] = {true, false, false, line_y() + line_height - 3, i};
+            sent_[m] = {true, line_ == timeline_lines, false, line_y() + line_height - 3, i};
             return;
         }
         if (!taken_.empty() || (sent_[m].there && sent_[m].step == i)) next_line();
@@ -397,7 +397,7 @@ class Page {
         const int width = space_ - 14;
         const int x = x_of(message.to) - (rightwards ? width : 0);
         const int y = place(x, width);
-        flights_.push_back({m, event.what, i, y, line_ < timeline_lines, sent_[m].copied});
+        if (line_ < timeline_lines) flights_.push_back({m, event.what, i, y, sent_[m].copied});
         sent_[m].ended = true;
         sent_[m].copied = event.what == What::duplicate;
     }
@@ -428,8 +428,8 @@ class Page {
             const bool leads = after.role == "leader";
             std::string role = after.role == "pre_candidate" ? "pre-candidate" : after.role;
             std::string label = text_of(role, " T", after.term);
-            chips.push_back(leads ? sign("full " + colour(after.term), "&#9733; ", label)
-                                  : chip(colour(after.term), label));
+            chips.push_back(
+                chip((leads ? "full " : "") + colour(after.term), label, leads ? "&#9733; " : ""));
         } else if (before.term != after.term) {
             chips.push_back(chip(colour(after.term), text_of("T", after.term)));
         }
@@ -442,10 +442,10 @@ class Page {
             chips.push_back(chip("", text_of("snapshot ", after.snapshot_index)));
         }
         if (after.commit_index > before.commit_index) {
-            chips.push_back(sign("commit", "&#10003;", std::to_string(after.commit_index)));
+            chips.push_back(chip("commit", text_of(after.commit_index), "&#10003;"));
         }
         if (after.last_applied > before.last_applied) {
-            chips.push_back(sign("apply", "&#9656;", std::to_string(after.last_applied)));
+            chips.push_back(chip("apply", text_of(after.last_applied), "&#9656;"));
         }
         if (before.fault.empty() && !after.fault.empty()) chips.push_back(chip("bad", "fault"));
         return chips;
@@ -459,14 +459,14 @@ class Page {
                content_at(before, kept) == content_at(after, kept)) {
             ++kept;
         }
-        auto add_range = [&](const State& of, const char* entity, const char* css,
-                             std::uint64_t from, std::uint64_t behind) {
-            while (from < behind) {
+        auto add_range = [&](const State& of, const char* sign, const char* css, std::uint64_t from,
+                             std::uint64_t behind) {
+            while (from < behind && chips.size() < timeline_lines) {
                 std::uint64_t to = from + 1;
                 while (to < behind && term_at(of, to) == term_at(of, from)) ++to;
                 const std::string range =
                     to == from + 1 ? text_of(from) : text_of(from, "-", to - 1);
-                chips.push_back(sign(css + colour(term_at(of, from)), entity, range));
+                chips.push_back(chip(css + colour(term_at(of, from)), range, sign));
                 from = to;
             }
         };
@@ -482,7 +482,7 @@ class Page {
                 if (!passes || event.text.empty()) return std::nullopt;
                 return chip("", event.text);
             case What::crash:
-                return sign("bad", "&#10007; ", "crash");
+                return chip("bad", "crash", "&#10007; ");
             case What::restart:
                 return chip("life", "restart");
             case What::pause:
@@ -494,13 +494,13 @@ class Page {
             case What::install:
                 return chip("", "installs");
             case What::violation:
-                return sign("bad", "&#10007; ", "here");
+                return chip("bad", "here", "&#10007; ");
+            case What::disk:  // Every write is told; a mark is for the step that is about one.
+                if (step.events.size() > 1) return std::nullopt;
+                [[fallthrough]];
             case What::propose:
             case What::link:
             case What::clock:
-                return chip("", event.text.empty() ? words_of(event.what) : event.text);
-            case What::disk:  // Every write is told; a mark is for the step that is about one.
-                if (step.events.size() > 1) return std::nullopt;
                 return chip("", event.text.empty() ? words_of(event.what) : event.text);
             default:
                 return std::nullopt;
@@ -581,7 +581,7 @@ class Page {
         } else if (flight.what == What::blocked) {
             end = text_of("<path class='end' d='M", tip, " ", y - 6, "v12'/>");
         }
-        if (flight.labelled) end += label(flight, direction, arrives ? to : tip, y, waits);
+        end += label(flight, direction, arrives ? to : tip, y, waits);
         arrow(flight, flight.copy ? "copy" : "", way, end);
     }
 
@@ -615,7 +615,7 @@ class Page {
         const Record::Message& message = record_.messages[m];
         const int direction = message.from < message.to ? 1 : -1;
         const Sent& sent = sent_[m];
-        arrow({m, What::send, sent.step, sent.y, false}, "way",
+        arrow({m, What::send, sent.step, sent.y}, "way",
               text_of("M", x_of(message.from), " ", sent.y, "l", direction * 34, " 12"), {});
     }
 
@@ -708,7 +708,7 @@ class Page {
             attribute("term", some(now.term), some(was.term)),
             attribute("commit", some(now.commit_index), some(was.commit_index)),
             attribute("applied", some(now.last_applied), some(was.last_applied)));
-        if (now.voted_for) row += attribute("voted for", now.voted_for, was.voted_for);
+        if (now.voted_for) row += attribute("vote", now.voted_for, was.voted_for);
         if (now.leader && role != "leader") row += attribute("follows", now.leader, was.leader);
         if (now.snapshot_index > 0) {
             row += attribute("snapshot", some(now.snapshot_index), some(was.snapshot_index));
@@ -934,7 +934,7 @@ svg .chip.commit text{font-weight:700}.chip.bad rect{fill:var(--bad);stroke:var(
 #states{overflow-x:auto;margin:8px 0;padding-bottom:4px}
 .state{border-left:4px solid transparent;padding-left:6px;margin-top:5px;width:calc(var(--w)*30px + 12px);min-width:100%}
 #panel .state p{position:sticky;left:6px;width:max-content;max-width:calc(33vw - 60px)}.state.bad{border-color:var(--bad);background:var(--badbg)}.state.gone{opacity:.7}
-.state em{font-style:normal}.fresh .new{outline:2px solid var(--fg)}.fresh em{font-weight:700;text-decoration:underline 2px;text-underline-offset:2px}.state span,.state em{margin-right:4px}
+.state em{font-style:normal}.fresh .new{outline:2px solid var(--fg)}.fresh em{font-weight:700;text-decoration:underline 2px;text-underline-offset:2px}.state span,.state em{margin-right:4px;white-space:nowrap}
 .role{display:inline-block;padding:0 6px;border-radius:4px;border:1.5px solid var(--l)}.role.full{background:var(--f);color:var(--k);font-weight:700}
 .log{position:relative;height:31px}.log.index{height:16px;color:var(--dim);margin-left:10px}
 .log i{position:absolute;left:calc((var(--i) - var(--b))*30px)}.log i,.sample i{width:28px;height:29px;font:700 12px/15px system-ui,sans-serif;
