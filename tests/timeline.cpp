@@ -483,6 +483,7 @@ TEST_CASE("what is cut off, not durable, copied or behind a snapshot is told apa
     story.append(1, 1, "b");
     story.append(1, 2, "c");
     story.of(1).durable_index = 1;
+    story.of(1).commit_index = 1;  // And not applied yet.
     story.of(2).term = 3;
     std::size_t message = story.send(2, 1, "AppendEntries", "term 3, prev 1 in term 1");
     story.step("a copy arrives");
@@ -511,6 +512,7 @@ TEST_CASE("what is cut off, not durable, copied or behind a snapshot is told apa
     CHECK(contains(picture, "x2 prev 1 T1"));
     CHECK(count(picture, "class='m t3 copy'") == 1);
     CHECK(contains(page, "<i class='t1 u' style='--i:2'>1<small>b</small></i>"));
+    CHECK(contains(page, "<i class='t1 c' style='--i:1'>1<small>a</small></i>"));
     CHECK(contains(page, "<i class='before' style='--i:1'"));
 }
 
@@ -587,6 +589,11 @@ TEST_CASE("long text is cut between characters") {
           "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
     CHECK(escaped("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 2) == "\xc3\xa9&#8230;");
     CHECK(escaped("\xe2\x82") == "&#65533;&#65533;");
+    CHECK(escaped("\xed\xa0\x80") == "&#65533;&#65533;&#65533;");  // A surrogate.
+    CHECK(escaped("\xc0\xaf") == "&#65533;&#65533;");              // A slash, too long.
+    CHECK(escaped("\xe0\x9f\xbf") == "&#65533;&#65533;&#65533;");
+    CHECK(escaped("\xf4\x90\x80\x80") == "&#65533;&#65533;&#65533;&#65533;");
+    CHECK(escaped("a\x1b") == "a&#65533;");
     CHECK(escaped("<\">&'") == "&lt;&#34;&gt;&amp;&#39;");
     CHECK(escaped("") == "");
 }

@@ -491,6 +491,8 @@ class Page {
                 return chip("life", "resume");
             case What::time_out:
                 return chip("", "timer");
+            case What::propose:
+                return chip("", text_of("new ", event.text));
             case What::install:
                 return chip("", "installs");
             case What::violation:
@@ -498,7 +500,6 @@ class Page {
             case What::disk:  // Every write is told; a mark is for the step that is about one.
                 if (step.events.size() > 1) return std::nullopt;
                 [[fallthrough]];
-            case What::propose:
             case What::link:
             case What::clock:
                 return chip("", event.text.empty() ? words_of(event.what) : event.text);
