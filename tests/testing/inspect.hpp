@@ -22,6 +22,8 @@ struct Inspect {
     static Time election_deadline(const auto& replica) { return replica.election_deadline_; }
     static Time heartbeat_deadline(const auto& replica) { return replica.heartbeat_deadline_; }
 
+    static void campaign(auto& replica) { replica.campaign(Role::candidate); }
+    static auto& progress(auto& replica) { return replica.status_.progress; }
     static Time& leader_contact(auto& replica) { return replica.leader_contact_; }
     static Time& election_deadline(auto& replica) { return replica.election_deadline_; }
     static Time& heartbeat_deadline(auto& replica) { return replica.heartbeat_deadline_; }

@@ -627,24 +627,34 @@ class Ghost {
         }
     }
 
-    /// Of all that decides what may still go wrong: what is committed, who led, what is promised.
-    std::uint64_t fingerprint() const {
-        std::uint64_t hash = committed_.size();
-        if (!committed_.empty()) hash = mix(committed_.back().mark.hash, hash);
+    /// Of all that decides what may still go wrong: disks, what is committed, who led, who voted,
+    /// what is promised. Replica order[k] is taken for the k-th, and rank_of says which k an id
+    /// stands for.
+    template <class Order, class RankOf>
+    std::uint64_t fingerprint(const Order& order, RankOf rank_of) const {
+        std::uint64_t hash = committed_.empty() ? 0 : committed_.back().mark.hash;
         for (const Committed& entry : committed_) hash = mix(hash, entry.known_in.value);
-        for (const auto& [term, replica] : leaders_) hash = mix(hash, mix(term.value, replica));
+        std::uint64_t leaders = 0;  // In any order.
+        for (const auto& [term, replica] : leaders_)
+            leaders += mix(term.value, rank_of(id_of(replica)));
+        hash = mix(hash, leaders);
         for (const Fate& fate : fates_) {
             std::uint64_t last = fate.last ? 1 + static_cast<std::uint64_t>(*fate.last) : 0;
             bool lives = fate.incarnation == seen_[fate.replica].incarnation;
             hash = mix(hash, last * 4 + (fate.taken ? 2U : 0U) + (lives ? 1U : 0U));
+            if (lives && !fate.is_final()) hash = mix(hash, rank_of(id_of(fate.replica)));
         }
-        for (const DiskImage& disk : disks_) {
+        for (std::size_t i : order) {
+            const DiskImage& disk = disks_[i];
+            const Seen& seen = seen_[i];
             hash = mix(hash, disk.term.value);
-            hash = mix(hash, disk.voted_for ? disk.voted_for->value : 0);
+            hash = mix(hash, disk.voted_for ? rank_of(*disk.voted_for) : ~0ULL);
             hash = mix(hash, disk.log.base.index.value);
             hash = mix(hash, disk.log.last_index().value);
             hash =
                 mix(hash, disk.log.marks.empty() ? disk.log.base_hash : disk.log.marks.back().hash);
+            hash = mix(hash, seen.vote_term.value << 32 | seen.led_in.value);
+            hash = mix(hash, seen.vote ? rank_of(*seen.vote) : ~0ULL);
         }
         return hash;
     }

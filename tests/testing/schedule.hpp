@@ -114,6 +114,7 @@ struct Configuration {
     std::uint64_t flying_max = 60;      ///< Messages in flight; the oldest are lost beyond.
     std::uint64_t fifo = 0;             ///< 1: links keep the order of messages.
     std::uint64_t finale = 0;           ///< See Finale.
+    std::uint64_t untimed = 0;          ///< 1: timers fire when a step says so; 2: and no PreVote.
     std::uint64_t seed = 0;             ///< Of the replicas, and of who is healed in the end.
 
     struct Field {
@@ -121,7 +122,7 @@ struct Configuration {
         std::uint64_t Configuration::*value;
         std::uint64_t max;
     };
-    static constexpr std::array<Field, 13> fields() {
+    static constexpr std::array<Field, 14> fields() {
         constexpr std::uint64_t many = 1'000'000;
         return {{{"replicas", &Configuration::replicas, replicas_max},
                  {"snapshot_delta", &Configuration::snapshot_delta, many},
@@ -135,6 +136,7 @@ struct Configuration {
                  {"flying_max", &Configuration::flying_max, many},
                  {"fifo", &Configuration::fifo, 1},
                  {"finale", &Configuration::finale, finales - 1},
+                 {"untimed", &Configuration::untimed, 2},
                  {"seed", &Configuration::seed, ~std::uint64_t{0}}}};
     }
     friend bool operator==(const Configuration&, const Configuration&) = default;

@@ -31,6 +31,8 @@ namespace little_raft::testing {
 
 template <class S>
 class Simulator;
+template <class S>
+class Explorer;
 
 // ----- What a replica is given -------------------------------------------------------------------
 
@@ -338,6 +340,7 @@ class Simulator {
     /// Every fault ends; a random majority is up, the rest stays dead. It must elect a leader,
     /// commit what the leader has without any new transition, then take one, and agree.
     void converge() {
+        if (configuration_.untimed != 0) return;  // Only time can tell.
         healing_ = true;
         Random random(mix(configuration_.seed, 0xc0e));
         std::vector<std::size_t> core;
@@ -361,7 +364,9 @@ class Simulator {
     /// leader counts as heard and which timers are due, not how long ago. For machines of any kind,
     /// since their states follow from what they applied.
     std::uint64_t fingerprint() const {
-        std::uint64_t hash = ghost_.fingerprint();
+        std::vector<std::size_t> order(nodes_.size());
+        for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+        std::uint64_t hash = ghost_.fingerprint(order, [](ReplicaId id) { return id.value; });
         for (const Node& node : nodes_) {
             hash = mix(hash, node.machine.applied_hash);
             hash =
@@ -386,6 +391,9 @@ class Simulator {
     friend SimulatedMachine<S>;
     friend Cluster;
     friend Disk;
+    friend Explorer<S>;
+
+    enum class Timer : std::uint8_t { none, election, heartbeat };
 
     struct Node {
         Cluster cluster;
@@ -398,6 +406,7 @@ class Simulator {
         std::uint32_t unreachable = 0;  // Bit set of the replicas that its messages do not reach.
         Duration delay{};               // Of what it sends in this poll, by a slow disk.
         std::uint64_t entropy = 0;      // Of the crash to come.
+        Timer due = Timer::none;        // The one that the next poll fires, without time.
         bool paused = false;
         bool booting = false;
         bool dead = false;  // Died within the poll that is on.
@@ -597,6 +606,7 @@ class Simulator {
         node.disk.called = 0;
         node.delay = {};
         if (record_) remember(i);
+        if (configuration_.untimed != 0) set_timers(node);
         node.deadline = node.replica->poll(now);
         if (record_) tell_changes(i);
         if (node.dead) {
@@ -609,6 +619,29 @@ class Simulator {
             ghost_.fail(Law::calls_as_promised, "a poll ends with writes that were not synced", i);
         }
         if (node.machine.touched && !failure()) check_machine(i);
+        // Without time, what it has to do at once is a part of the same step.
+        if (configuration_.untimed == 0 || failure()) return;
+        if (node.deadline <= now) return poll(i);
+        forget_spent();
+    }
+
+    /// Where there is no time, a timer fires when its step says so and never otherwise, and nobody
+    /// counts as heard: whatever a clock could make of it, a schedule can.
+    void set_timers(Node& node) {
+        auto& replica = *node.replica;
+        constexpr Duration far = std::chrono::hours(1000);
+        Timer due = std::exchange(node.due, Timer::none);
+        Inspect::leader_contact(replica) = node.now - far;
+        Inspect::election_deadline(replica) = due == Timer::election ? node.now : node.now + far;
+        Time& heartbeat = Inspect::heartbeat_deadline(replica);
+        if (heartbeat != never) heartbeat = due == Timer::heartbeat ? node.now : node.now + far;
+        if (due != Timer::election) return;
+        // A PreVote that fails changes nothing, so it is no loss of behaviour to take it for won.
+        if (configuration_.untimed == 2 && replica.status().role != Role::leader) {
+            Inspect::election_deadline(replica) = node.now + far;
+            Inspect::campaign(replica);
+        }
+        for (Progress& peer : Inspect::progress(replica)) peer.last_contact = node.now - far;
     }
 
     /// Its state must be that of a machine that applied what is committed up to there.
@@ -702,6 +735,26 @@ class Simulator {
         return at;
     }
 
+    bool is_in_flight(const Message& message) const {
+        std::uint64_t hash = hash_of(message);
+        return std::any_of(flying_.begin(), flying_.end(), [&](const Flying& flying) {
+            return hash_of(flights_[flying.flight]) == hash;
+        });
+    }
+
+    /// Answers of the past change nothing any more, wherever they go: a term never falls.
+    void forget_spent() {
+        for (std::size_t at = flying_.size(); at > 0; --at) {
+            const Message& message = flights_[flying_[at - 1].flight];
+            const Node& node = nodes_[replica_of(message.to)];
+            Term term = node.replica ? node.replica->status().term
+                                     : ghost_.disk(replica_of(message.to)).term;
+            bool answers = std::holds_alternative<RequestVoteResponse>(message.body) ||
+                           std::holds_alternative<AppendEntriesResponse>(message.body);
+            if (answers && message.term < term) forget(at - 1);
+        }
+    }
+
     void forget(std::size_t at) {
         free_flights_.push_back(flying_[at].flight);
         flying_.erase(flying_.begin() + static_cast<std::ptrdiff_t>(at));
@@ -739,13 +792,16 @@ class Simulator {
 
     /// 0 and 1: a leader's next deadline; 2: that of a; 3: that of a, and all clocks move as far.
     void time_out(std::size_t a, std::uint32_t whose) {
-        if (whose < 2) a = leader_or(a);
+        if (whose < 2 && configuration_.untimed == 0) a = leader_or(a);
         Node& node = nodes_[a];
         if (record_) begin_step("A timer of " + name_of(a) + " is due.");
         if (node.replica && node.deadline != never) {
             Duration ahead = std::max(node.deadline - node.now, Duration{});
             note(Record::What::time_out, a, "reaches its deadline");
-            if (whose == 3) {
+            if (configuration_.untimed != 0) {
+                ahead = {};
+                node.due = whose == 0 ? Timer::election : Timer::heartbeat;
+            } else if (whose == 3) {
                 for (Node& each : nodes_) each.now += ahead;
                 time_ += ahead;
             } else {
@@ -1492,6 +1548,8 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     }
     s.trace(message.from.value << 40 | message.to.value << 32 | message.term.value << 8 |
             message.body.index());
+    // Without time, one copy of a message is as good as any number, since it can be repeated.
+    if (s.configuration_.untimed != 0 && s.is_in_flight(message)) return;
     std::uint16_t flight = 0;
     if (s.free_flights_.empty()) {
         flight = static_cast<std::uint16_t>(s.flights_.size());

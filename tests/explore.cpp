@@ -1,0 +1,115 @@
+// All states within a bound, not many of them. What is walked when nothing else is asked for takes
+// seconds; LITTLE_RAFT_EXPLORE="replicas=3 terms=2 transitions=1 crashes=0 in_flight=3" walks that.
+#include "testing/explore.hpp"
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <thread>
+
+using namespace little_raft::testing;
+
+namespace {
+/// Says what it found and how fast; how fast decides nothing.
+Exploration walk(const Bounds& bounds, bool aloud = false) {
+    auto start = std::chrono::steady_clock::now();
+    auto tell = [&](const Exploration& so_far, const char* after) {
+        std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+        double rate = static_cast<double>(so_far.states) / elapsed.count();
+        std::cout << bounds.to_text() << ": " << so_far.states << " states, " << so_far.transitions
+                  << " transitions, depth " << so_far.depth << ", "
+                  << static_cast<std::uint64_t>(rate) << " states a second" << after << std::endl;
+    };
+    auto now_and_then = [&](const Exploration& so_far) {
+        if (aloud) tell(so_far, " ...");
+    };
+    std::uint64_t threads = Settings::from_environment({.threads = 2}).threads;
+    Exploration found = Explorer<DigestTest>(bounds).run(now_and_then, threads);
+    tell(found, found.complete ? ", complete" : ", NOT complete");
+    if (found.failure) {
+        FAIL_CHECK(repeat<DigestTest>(found.counterexample, Settings::from_environment()).text);
+    }
+    return found;
+}
+
+Bounds bounds_of(const char* text) {
+    auto bounds = Bounds::of(text);
+    REQUIRE_MESSAGE(bounds.has_value(), "these are no bounds: " << text);
+    return *bounds;
+}
+}  // namespace
+
+TEST_CASE("two replicas: every state of two terms, two transitions and a crash keeps the laws") {
+    const char* asked = std::getenv("LITTLE_RAFT_EXPLORE");
+    bool is_asked = asked && *asked;
+    Bounds bounds = is_asked ? bounds_of(asked) : Bounds{};
+    Exploration found = walk(bounds, is_asked);
+    CHECK(found.complete);
+    if (is_asked) return;
+    // Not vacuous: all this lies within the bound.
+    CHECK(found.states > 50'000);
+    for (Event event :
+         {Event::election_won, Event::commit, Event::apply, Event::crash, Event::crash_inside_poll,
+          Event::restart, Event::duplicate, Event::drop, Event::leader_deposed_with_uncommitted,
+          Event::unsynced_write_lost, Event::entries_truncated, Event::abandoned_conflict}) {
+        CHECK_MESSAGE(found.coverage[event] > 0, "never seen: " << std::string(name_of(event)));
+    }
+    for (Law law :
+         {Law::election_safety, Law::vote_once, Law::log_matching, Law::leader_completeness,
+          Law::state_machine_safety, Law::commit_rule, Law::persist_before_send}) {
+        CHECK_MESSAGE(found.coverage[law] > 0,
+                      "never put to the test: " << std::string(text_of(law).name));
+    }
+}
+
+TEST_CASE("the walk finds the same states however many threads walk") {
+    Bounds bounds = bounds_of("terms=1 transitions=1 crashes=0 in_flight=2");
+    Exploration one = Explorer<DigestTest>(bounds).run([](const Exploration&) {}, 1);
+    Exploration three = Explorer<DigestTest>(bounds).run([](const Exploration&) {}, 3);
+    CHECK(one.complete);
+    CHECK(one.states == three.states);
+    CHECK(one.transitions == three.transitions);
+}
+
+TEST_CASE("replicas that can be exchanged are walked once") {
+    // Of three that all hold the same, the first to time out may be any.
+    Bounds bounds = bounds_of("replicas=3 terms=1 transitions=0 crashes=0 in_flight=0 prevote=1");
+    Exploration found = Explorer<DigestTest>(bounds).run();
+    CHECK(found.complete);
+    CHECK(found.states == 4);  // As many as there are numbers of pre-candidates among three.
+}
+
+TEST_CASE("PreVotes: every state of two terms keeps the laws") {
+    CHECK(walk(bounds_of("transitions=1 crashes=0 prevote=1")).complete);
+}
+
+TEST_CASE("a snapshot instead of the log: every state keeps the laws") {
+    Exploration found =
+        walk(bounds_of("replicas=3 terms=1 transitions=1 crashes=0 in_flight=1 snapshot_delta=1"));
+    CHECK(found.complete);
+    CHECK(found.coverage[Event::snapshot_created] > 0);
+    CHECK(found.coverage[Event::snapshot_installed] > 0);
+    CHECK(found.coverage[Event::log_compacted] > 0);
+}
+
+TEST_CASE("every state around one in the middle of a random schedule keeps the laws") {
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+        Bounds bounds = bounds_of("replicas=3 terms=0 transitions=1 crashes=0 in_flight=1");
+        bounds.harvest_steps = 60;
+        bounds.seed = seed;
+        CHECK(walk(bounds).complete);
+    }
+}
+
+TEST_CASE("bounds are read from text, and nonsense is refused") {
+    CHECK(bounds_of("replicas=3 in_flight=2").in_flight == 2);
+    CHECK(Bounds::of(bounds_of("seed=7 terms=0").to_text())->terms == 0);
+    CHECK(Bounds::of(bounds_of("seed=7 terms=0").to_text())->seed == 7);
+    for (const char* text : {"replicas", "replicas=", "replicas=x", "replicas=0", "replicas=8",
+                             "replica=3", "replicas=3,"}) {
+        CHECK_FALSE_MESSAGE(Bounds::of(text).has_value(), text);
+    }
+}
