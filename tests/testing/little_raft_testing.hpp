@@ -13,7 +13,11 @@
 // include "rapidcheck.hpp" beside this header: transitions and schedules then come from it too.
 #pragma once
 
+#include "contracts.hpp"
+#include "explore.hpp"
 #include "invariants.hpp"
+#include "linearizability.hpp"
+#include "memory_disk.hpp"
 #include "random.hpp"
 #include "record.hpp"
 #include "report.hpp"
@@ -21,3 +25,4 @@
 #include "simulator.hpp"
 #include "subject.hpp"
 #include "swarm.hpp"
+#include "timeline.hpp"

@@ -12,10 +12,7 @@
 #include "invariants.hpp"
 #include "record.hpp"
 #include "schedule.hpp"
-
-#if __has_include("timeline.hpp")
 #include "timeline.hpp"
-#endif
 
 namespace little_raft::testing {
 
@@ -96,18 +93,15 @@ inline std::string report(const Record& record) {
     return text;
 }
 
-/// Writes the picture of a run into a directory. Returns its path; empty where there is none.
-inline std::string write_timeline([[maybe_unused]] const Record& record,
-                                  [[maybe_unused]] const std::string& directory) {
-#if __has_include("timeline.hpp")
-    std::string name = "little_raft";
+/// Writes the picture of a run into a directory, under a name that says which law broke and with
+/// which seed. Returns its path; empty where it could not be written.
+inline std::string write_timeline(const Record& record, const std::string& directory) {
+    std::string name = "little_raft_";
     for (char c : record.invariant) name += c == ' ' || c == '-' ? '_' : c;
     std::string path = directory + '/' + name + '_' + std::to_string(record.seed) + ".html";
     std::ofstream file(path);
     file << to_html(record);
-    if (file.flush()) return path;
-#endif
-    return {};
+    return file.flush() ? path : std::string();
 }
 
 }  // namespace little_raft::testing
