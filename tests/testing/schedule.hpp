@@ -54,6 +54,14 @@ struct Op {
     std::uint32_t a = 0;
     std::uint32_t b = 0;
     friend bool operator==(const Op&, const Op&) = default;
+
+    /// Added to b where a says exactly which message is meant: by the link that it is on and its
+    /// place there. Where there is none, nothing is done.
+    static constexpr std::uint32_t exact = 1U << 20;
+    static constexpr std::uint32_t links = 1U << 8;
+    static constexpr std::uint32_t on_link(std::size_t from, std::size_t to, std::uint32_t place) {
+        return static_cast<std::uint32_t>(from << 4 | to) + links * place;
+    }
 };
 
 using Schedule = std::vector<Op>;

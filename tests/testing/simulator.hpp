@@ -291,6 +291,40 @@ class Simulator {
     std::vector<ClientCall<S>> history() const { return {calls_.begin() + 1, calls_.end()}; }
     const T& transition(std::uint64_t number) const { return transitions_[number]; }
 
+    /// The same step, but in terms that do not depend on what else is there: a schedule of such
+    /// keeps its meaning where others of its steps are taken out.
+    Op resolve(const Op& op) const {
+        Op exact{op.step, static_cast<std::uint32_t>(op.a % nodes_.size()), op.b};
+        switch (op.step) {
+            case Step::deliver:
+            case Step::duplicate:
+            case Step::drop:
+            case Step::corrupt: {
+                std::optional<std::size_t> at = find(op);
+                if (!at) return op;
+                const Flying& found = flying_[*at];
+                std::uint32_t place = 0;
+                for (std::size_t k = 0; k < *at; ++k)
+                    place += flying_[k].from == found.from && flying_[k].to == found.to ? 1 : 0;
+                return {op.step, Op::on_link(found.from, found.to, place), op.b | Op::exact};
+            }
+            case Step::time_out:
+                if (configuration_.untimed != 0 || op.b % 4 >= 2) return exact;
+                return {op.step, static_cast<std::uint32_t>(leader_or(exact.a)), 2};
+            case Step::propose:
+                if (op.b / 4 % 4 != 0) exact.a = static_cast<std::uint32_t>(leader_or(exact.a));
+                exact.b = op.b % 4;
+                return exact;
+            case Step::one_way:
+                exact.b = static_cast<std::uint32_t>(op.b % nodes_.size());
+                return exact;
+            case Step::partition:
+                return op;
+            default:
+                return exact;
+        }
+    }
+
     void apply(const Op& op) {
         ++steps_;
         ++coverage()[Event::step];
@@ -702,8 +736,9 @@ class Simulator {
     // ----- Steps
 
     void take_message(const Op& op, Take how) {
-        if (flying_.empty()) return;
-        std::size_t at = pick(op.a);
+        std::optional<std::size_t> found = find(op);
+        if (!found) return;
+        std::size_t at = *found;
         Flying flying = flying_[at];
         Message message =
             how == Take::duplicate ? flights_[flying.flight] : std::move(flights_[flying.flight]);
@@ -719,10 +754,23 @@ class Simulator {
             if (how == Take::corrupt)
                 note(Record::What::corrupt, flying.to, "damaged", flying.record);
         }
-        if (how == Take::corrupt) decode_damaged(message, op.b);
+        if (how == Take::corrupt) decode_damaged(message, op.b % Op::exact);
         if (how == Take::deliver || how == Take::duplicate)
             hand_over(std::move(message), flying.record, how == Take::duplicate);
         end_step();
+    }
+
+    /// The message that a step is about, if there is one.
+    std::optional<std::size_t> find(const Op& op) const {
+        if (flying_.empty()) return std::nullopt;
+        if (op.b < Op::exact) return pick(op.a);
+        std::uint32_t place = op.a;
+        for (std::size_t k = 0; k < flying_.size(); ++k) {
+            if (Op::on_link(flying_[k].from, flying_[k].to, 0) != op.a % Op::links) continue;
+            if (place < Op::links) return k;
+            place -= Op::links;
+        }
+        return std::nullopt;
     }
 
     /// Where links keep the order, the oldest on the same link.
