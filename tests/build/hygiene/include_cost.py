@@ -1,43 +1,43 @@
 #!/usr/bin/env python3
-"""How long a file that includes the header takes to compile, as a multiple of one that includes <chrono>, <variant> and
-<condition_variable> alone. Both are measured in turn, in seconds of processor time, and the least of each counts, so that
-other work on the machine disturbs the comparison little.
+"""What a file that includes the header costs to compile, as a multiple of one that includes <chrono>, <variant> and
+<condition_variable> alone. The cost is counted in instructions that the compiler executes, as valgrind counts them: unlike
+seconds, they are the same whatever else the machine does, so once is enough.
 
     include_cost.py COMPILER ROOT
 """
 
+import concurrent.futures
 import pathlib
-import resource
+import re
 import subprocess
 import sys
+import tempfile
 
 RATIO_MAX = 1.35  # A ratchet on the way to 1.20: it is only ever lowered.
-PAIRS = 25  # Enough for the least of each to be hardly disturbed.
 
 
-def processor_time():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def seconds(command):
-    before = processor_time()
-    subprocess.run(command, check=True)
-    return processor_time() - before
+def instructions(command):
+    """Of all the processes that the command starts, in millions."""
+    with tempfile.TemporaryDirectory() as directory:
+        valgrind = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+        log = f"--log-file={directory}/%p"
+        subprocess.run([*valgrind, "--trace-children=yes", log, *command], check=True)
+        logs = [file.read_text(encoding="utf-8") for file in pathlib.Path(directory).iterdir()]
+        counts = [re.search(r"I\s+refs:\s+([\d,]+)", text) for text in logs]
+        return sum(int(count.group(1).replace(",", "")) for count in counts if count) / 1e6
 
 
 def main():
     compiler, root = sys.argv[1:]
     here = pathlib.Path(__file__).parent
-    command = [compiler, "-std=c++20", "-I", root, "-c", "-o", "/dev/null"]
-    pairs = [
-        (seconds([*command, here / "cost_without.cpp"]), seconds([*command, here / "cost_with.cpp"]))
-        for _ in range(PAIRS + 1)
-    ][1:]  # the first only fills caches
-    without, with_header = (min(column) for column in zip(*pairs))
+    command = [compiler, "-std=c++20", "-I", root, "-S", "-o", "/dev/null"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        files = [here / "cost_without.cpp", here / "cost_with.cpp"]
+        without, with_header = pool.map(lambda file: instructions([*command, file]), files)
     ratio = with_header / without
-    print(f"include cost with {compiler}: {ratio:.2f}, at most {RATIO_MAX} ({with_header:.2f} s to {without:.2f} s)")
-    return 0 if ratio <= RATIO_MAX else 1
+    counts = f"{with_header:.0f} to {without:.0f} million instructions"
+    print(f"include cost with {compiler}: {ratio:.3f}, at most {RATIO_MAX} ({counts})")
+    return 0 if without > 0 and ratio <= RATIO_MAX else 1
 
 
 if __name__ == "__main__":
