@@ -87,6 +87,13 @@ TEST_CASE("answers that are not those of the state are seen through") {
     CHECK(fails<kit::ForgetfulTest>(100, 12) == Law::linearizability);
 }
 
+TEST_CASE("answers from a stale cache are seen through, and told operation by operation") {
+    CHECK(fails<kit::CachingTest>(300, 30) == Law::linearizability);
+    Result result = check<kit::CachingTest>(some(300));
+    CHECK(result.text.find("not linearizable: ") != std::string::npos);
+    CHECK(result.text.find("client 1: transfer 1 -> ") != std::string::npos);
+}
+
 TEST_CASE("a machine that gives back an old snapshot is seen through") {
     CHECK(fails<kit::StaleSnapshotTest>(100, 20) == Law::snapshots_come_back);
 }
@@ -229,6 +236,41 @@ TEST_CASE("every step does what it says") {
     CHECK(simulator.status(leader).role != Role::leader);
     CHECK(!simulator.failure());
     CHECK(simulator.coverage()[Event::blocked] > 0);
+}
+
+TEST_CASE("histories of right answers are decided, and any answer made wrong is noticed") {
+    Result result = check<kit::BankTest>(some(500));
+    REQUIRE_MESSAGE(result.passed, result.text);
+    std::uint64_t decided = result.coverage[Event::history_decided];
+    MESSAGE(decided << " of 500 histories were decided");
+    // Those in which a leader's first entry is a transition are left out: one in eight.
+    CHECK(decided > 400);
+    CHECK(result.coverage[Event::history_undecided] < decided / 20);
+
+    std::size_t doctored = 0;
+    for (std::uint64_t index = 0; index < 40; ++index) {
+        Case drawn = draw_case(1, index);
+        drawn.configuration.noop_transition = 0;
+        Simulator<kit::BankTest> simulator(drawn.configuration);
+        REQUIRE(simulator.run(drawn.schedule));
+        auto history = simulator.history();
+        CHECK(simulator.explain(history).verdict == Verdict::linearizable);
+        for (auto& call : history) {
+            if (!call.answered) continue;
+            ++*call.answer;  // No such sum of transfers comes out by chance in these schedules.
+            CHECK(simulator.explain(history).verdict != Verdict::linearizable);
+            --*call.answer;
+            ++doctored;
+            break;
+        }
+    }
+    CHECK(doctored > 30);
+}
+
+TEST_CASE("an equal that sees nothing does not make a history broken") {
+    Result result = check<kit::BlindTest>(some(200));
+    CHECK_MESSAGE(result.passed, result.text);
+    CHECK(result.coverage[Event::history_undecided] > 0);
 }
 
 // ----- The swarm ---------------------------------------------------------------------------------

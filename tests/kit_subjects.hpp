@@ -111,6 +111,32 @@ struct ForgetfulTest : BankTest {
     }
 };
 
+/// Answers from a cache that it forgets to empty when a snapshot takes the place of its state.
+struct CachingBank : Bank {
+    std::map<std::size_t, int> cache;
+
+    void apply_transition(const Transfer& transfer) {
+        Bank::apply_transition(transfer);
+        for (std::size_t account : {transfer.from, transfer.to}) cache[account] = balances[account];
+    }
+};
+struct CachingTest : lrt::Subject<CachingBank> {
+    static Transfer transition(lrt::Random& random, std::uint64_t number) {
+        return BankTest::transition(random, number);
+    }
+    static bool equal(const Bank& a, const Bank& b) { return a.balances == b.balances; }
+    static int observe(const CachingBank& bank, const Transfer& transfer) {
+        auto cached = bank.cache.find((transfer.to + 1) % 4);
+        return cached == bank.cache.end() ? 0 : cached->second;
+    }
+    static std::string show(const Transfer& transfer) { return transfer.id; }
+};
+
+/// Its state is more than `equal` and `digest` see: whatever they are asked, states are equal.
+struct BlindTest : BankTest {
+    static bool equal(const Bank&, const Bank&) { return true; }
+};
+
 // ----- A machine without snapshots, without copies -----------------------------------------------
 
 struct Counter {

@@ -153,6 +153,7 @@ struct Failure {
     Law law = Law::election_safety;
     std::string detail;  ///< What was seen.
     std::size_t replica = 0;
+    std::string explanation = {};  ///< More of it, in lines, where there is more to say.
 };
 
 // ----- Coverage ----------------------------------------------------------------------------------
@@ -195,8 +196,10 @@ enum class Event : std::uint8_t {
     bridge_led,
     outsider_ignored,
     cut_off_ignored,
+    history_decided,
+    history_undecided,
 };
-inline constexpr std::size_t event_kinds = 36;
+inline constexpr std::size_t event_kinds = 38;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
@@ -235,7 +238,9 @@ inline const char* name_of(Event event) {
         "deaf leaders replaced",
         "bridges that led",
         "outsiders that disturbed nobody",
-        "followers cut off from the leader alone that disturbed nobody"};
+        "followers cut off from the leader alone that disturbed nobody",
+        "histories of answers decided",
+        "histories of answers too hard to decide"};
     return names[static_cast<std::size_t>(event)];
 }
 
@@ -396,8 +401,10 @@ class Ghost {
         return holds;
     }
     void fail(Law law, std::string what, std::size_t replica) {
-        if (!failure_) failure_ = Failure{law, std::move(what), replica};
+        if (!failure_) failure_ = Failure{law, std::move(what), replica, {}};
     }
+    /// Precondition: failure().
+    void explain(std::string text) { failure_->explanation = std::move(text); }
 
     std::uint64_t committed_hash(Index index) const {
         return index.value == 0 ? 0 : committed_[index.value - 1].mark.hash;

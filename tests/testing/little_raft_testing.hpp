@@ -15,6 +15,7 @@
 
 #include "contracts.hpp"
 #include "explore.hpp"
+#include "history.hpp"
 #include "invariants.hpp"
 #include "linearizability.hpp"
 #include "memory_disk.hpp"

@@ -96,6 +96,7 @@ struct Record {
     // What went wrong, if anything did.
     std::string invariant = {};                          ///< Its name: "Election Safety".
     std::string violation = {};                          ///< In words, with what was seen.
+    std::string explanation = {};                        ///< More words, in lines, or empty.
     std::string source = {};                             ///< "[Raft Figure 3]"
     std::optional<std::size_t> violator = std::nullopt;  ///< Which replica.
     std::string replay = {};                             ///< A C++ test case that repeats it.

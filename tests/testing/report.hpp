@@ -49,26 +49,69 @@ inline std::string replay_test(const std::string& subject, const Configuration& 
     return text + "    INFO(result.text);\n    CHECK(result.passed);\n}\n";
 }
 
-/// The steps of a run with what came of each. Those after the faults that changed nothing, as where
-/// nobody can be elected, are only counted.
-inline std::string steps_of(const Record& record) {
+/// Whether an event is worth words. Messages are told by the step; what a replica is told of its
+/// transitions, by what it does with them. Where faults are over, only what is out of the ordinary.
+inline bool is_worth_telling(const Record::Event& event, bool is_ordinary) {
     using enum Record::What;
+    switch (event.what) {
+        case send:
+        case deliver:
+        case time_out:
+        case propose:
+            return false;
+        case state:
+            return event.text.find("abandoned") != std::string::npos ||
+                   event.text.find("unknown") != std::string::npos;
+        case blocked:
+        case disk:
+        case vote:
+        case term:
+        case append:
+        case commit:
+        case apply:
+            return !is_ordinary;
+        default:
+            return true;
+    }
+}
+
+/// "replica 1: votes for 2, is follower; replica 2: is leader". Nothing is said twice.
+inline std::string words_of(const Record::Step& step, bool is_ordinary) {
+    std::string line;
+    const Record::Event* last = nullptr;
+    for (const Record::Event& event : step.events) {
+        if (!is_worth_telling(event, is_ordinary)) continue;
+        if (last && last->replica == event.replica && last->text == event.text) continue;
+        if (last && last->replica == event.replica) {
+            line += ", ";
+        } else {
+            line += (last ? "; " : "") + ("replica " + std::to_string(event.replica + 1)) + ": ";
+        }
+        line += event.text;
+        last = &event;
+    }
+    return line;
+}
+
+/// The steps of a run with what came of each. After the faults, steps in which nothing happened
+/// that one needs to know are only counted, but for the last ones.
+inline std::string steps_of(const Record& record) {
+    constexpr std::size_t shown_at_the_end = 6;
     std::string text;
     std::size_t quiet = 0;
     for (std::size_t k = 0; k < record.steps.size(); ++k) {
         const Record::Step& step = record.steps[k];
-        std::string line;
-        for (const Record::Event& event : step.events) {
-            if (event.what == send || event.what == deliver || event.what == time_out) continue;
-            if (event.what == propose) continue;
-            line += (line.empty() ? "" : "; ") + ("replica " + std::to_string(event.replica + 1)) +
-                    ": " + event.text;
-        }
-        if (step.healing && line.empty()) {
+        bool is_ordinary = step.healing && k + shown_at_the_end < record.steps.size();
+        std::string line = words_of(step, is_ordinary);
+        bool is_first_of_healing = step.healing && (k == 0 || !record.steps[k - 1].healing);
+        if (is_ordinary && line.empty() && !is_first_of_healing) {
             ++quiet;
             continue;
         }
-        if (quiet > 0) text += "         (" + std::to_string(quiet) + " quiet steps)\n";
+        if (quiet > 0) {
+            text += "         (" + std::to_string(quiet) +
+                    (quiet == 1 ? " quiet step)\n" : " quiet steps)\n");
+        }
         quiet = 0;
         std::string number = std::to_string(k);
         text += std::string(number.size() < 5 ? 5 - number.size() : 0, ' ') + number + "  " +
@@ -88,6 +131,7 @@ inline std::string report(const Record& record) {
         if (law.name != record.invariant) continue;
         text += std::string("The law: ") + law.words + " See " + law.source + ".\n";
     }
+    text += record.explanation;
     text += "Seed " + std::to_string(record.seed) + "; " + record.configuration + "\nThe steps:\n" +
             steps_of(record) + "To repeat it:\n\n" + record.replay;
     return text;

@@ -173,8 +173,9 @@ struct Configuration {
     std::string to_text() const {
         std::string text;
         for (const Field& field : fields()) {
-            text += (text.empty() ? "" : " ") + std::string(field.name) + '=' +
-                    std::to_string(this->*field.value);
+            if (!text.empty()) text += ' ';
+            text += field.name;
+            text += '=' + std::to_string(this->*field.value);
         }
         return text;
     }

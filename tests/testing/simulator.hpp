@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "fingerprint.hpp"
+#include "history.hpp"
 #include "invariants.hpp"
 #include "little_raft.hpp"
 #include "random.hpp"
@@ -176,16 +177,6 @@ struct OwnStorage<S, true> {
     }
 };
 
-/// What a client saw of one transition. Times count steps.
-template <class S>
-struct ClientCall {
-    std::uint64_t number = 0;  ///< Each transition is a client of its own.
-    std::uint64_t invoked = 0;
-    std::optional<std::uint64_t> answered = std::nullopt;  ///< Nothing: its outcome is not known.
-    std::optional<AnswerOf<S>> answer = std::nullopt;
-    bool refused = false;  ///< It was told that it has no effect, now or later.
-};
-
 // ----- Simulator ---------------------------------------------------------------------------------
 
 template <class S>
@@ -236,6 +227,7 @@ class Simulator {
           free_flights_(other.free_flights_),
           transitions_(other.transitions_),
           calls_(other.calls_),
+          moment_(other.moment_),
           highest_id_(other.highest_id_),
           answered_now_(other.answered_now_),
           expected_(other.expected_),
@@ -261,9 +253,10 @@ class Simulator {
     bool run(const Schedule& schedule) {
         for (const Op& op : schedule) {
             apply(op);
-            if (failure()) return false;
+            if (failure()) break;
         }
-        converge();
+        if (!failure()) converge();
+        judge_history();
         return !failure();
     }
 
@@ -287,9 +280,15 @@ class Simulator {
     const typename Traits::M& machine(std::size_t i) const { return *nodes_[i].machine.machine; }
     /// The message that deliver would take for this a; precondition: there are messages in flight.
     const Message& message(std::size_t a) const { return flights_[flying_[pick(a)].flight]; }
-    /// Of all transitions proposed, in order.
+    /// What the clients of all transitions saw, in the order of their calls.
     std::vector<ClientCall<S>> history() const { return {calls_.begin() + 1, calls_.end()}; }
     const T& transition(std::uint64_t number) const { return transitions_[number]; }
+    /// Whether some order explains a history of this run, by the machine itself as the model.
+    Linearizability explain(const std::vector<ClientCall<S>>& calls) const requires
+        MachineModel<S>::is_possible {
+        // Many times what is needed where answers are right: then hardly any choice is wrong.
+        return check_history<S>(calls, transitions_, {.steps = 20'000});
+    }
 
     /// The same step, but in terms that do not depend on what else is there: a schedule of such
     /// keeps its meaning where others of its steps are taken out.
@@ -554,7 +553,7 @@ class Simulator {
                 number == 1 ? transition.get_id() : std::max(highest_id_, transition.get_id());
         }
         transitions_.push_back(std::move(transition));
-        calls_.push_back({number, steps_, std::nullopt, std::nullopt, false});
+        calls_.push_back({number, ++moment_, std::nullopt, std::nullopt, false, false});
         return number;
     }
 
@@ -705,11 +704,28 @@ class Simulator {
                            Traits::equal(*machine.machine, *shadow.machine),
                            "a machine's state is not what its transitions make", i);
         }
+        if (record_ && failure()) show_states(i, index);
         if constexpr (Traits::observes) check_answers(i);
         if constexpr (Traits::has_invariant) {
             std::string broken = S::invariant(*machine.machine);
             ++coverage()[Law::own_invariant];
-            if (!broken.empty()) ghost_.fail(Law::own_invariant, std::move(broken), i);
+            if (!broken.empty()) {
+                ghost_.fail(Law::own_invariant, std::move(broken), i);
+                if (record_ && failure()->law == Law::own_invariant) show_states(i, index);
+            }
+        }
+    }
+
+    /// What the machine is, and what it should be.
+    void show_states([[maybe_unused]] std::size_t i, [[maybe_unused]] Index index) {
+        if constexpr (Traits::shows_machine) {
+            std::unique_ptr<typename Traits::M> right(new typename Traits::M(Traits::machine()));
+            for (Index k{1}; k <= index; ++k) {
+                std::uint64_t number = ghost_.committed()[k.value - 1].mark.number;
+                if (number != noop_number) right->apply_transition(transitions_[number]);
+            }
+            ghost_.explain("The machine of " + name_of(i) + ": " + S::show(machine(i)) +
+                           "\nOne that applied the same: " + S::show(std::as_const(*right)) + "\n");
         }
     }
 
@@ -731,6 +747,53 @@ class Simulator {
             }
         }
         answered_now_.clear();
+    }
+
+    /// The answers again, from the clients' side, which knows nothing of logs. It finds words for
+    /// an answer that was seen to be wrong, too.
+    void judge_history() {
+        if constexpr (MachineModel<S>::is_possible) {
+            // A leader's own first entry takes effect once in each of its terms.
+            if (configuration_.noop_transition != 0) return;
+            bool wants_words = record_ && failure() && failure()->law == Law::linearizability;
+            if (failure() && !wants_words) return;
+            Linearizability found = explain(history());
+            if (failure()) {
+                if (found.verdict == Verdict::not_linearizable) ghost_.explain(found.text);
+                return;
+            }
+            ++coverage()[Law::linearizability];
+            // The search takes the word of the subject's `equal` and of copies for what a state is.
+            // An order that holds without them refutes it.
+            bool is_settled = found.verdict == Verdict::linearizable ||
+                              (found.verdict == Verdict::not_linearizable && !log_explains());
+            ++coverage()[is_settled ? Event::history_decided : Event::history_undecided];
+            if (!is_settled || found.verdict == Verdict::linearizable) return;
+            ghost_.fail(Law::linearizability, "no order explains all answers", 0);
+            ghost_.explain(found.text);
+        }
+    }
+
+    /// Whether the order of the committed log explains all answers.
+    bool log_explains() const {
+        std::unique_ptr<typename Traits::M> machine(new typename Traits::M(Traits::machine()));
+        std::uint64_t latest_call = 0;
+        std::size_t answers = 0;
+        for (const Committed& entry : ghost_.committed()) {
+            if (entry.mark.number == noop_number) continue;
+            const ClientCall<S>& call = calls_[entry.mark.number];
+            const T& transition = transitions_[entry.mark.number];
+            machine->apply_transition(transition);
+            latest_call = std::max(latest_call, call.invoked);
+            if (call.refused) return false;
+            if (!call.answered) continue;
+            ++answers;
+            bool is_right = Traits::observe(std::as_const(*machine), transition) == *call.answer;
+            if (!is_right || *call.answered < latest_call) return false;
+        }
+        auto is_answered = [](const ClientCall<S>& call) { return call.answered.has_value(); };
+        return answers == static_cast<std::size_t>(
+                              std::count_if(calls_.begin() + 1, calls_.end(), is_answered));
     }
 
     // ----- Steps
@@ -1399,8 +1462,9 @@ class Simulator {
                            std::to_string(body.leader_commit.value) + ", ";
         if (body.entries.empty()) return text + "no entries";
         for (const Entry<T>& entry : body.entries) {
-            text += (&entry == &body.entries.front() ? "" : " ") + show(entry) + '@' +
-                    std::to_string(entry.term.value);
+            if (&entry != &body.entries.front()) text += ' ';
+            text += show(entry);
+            text += '@' + std::to_string(entry.term.value);
         }
         return text;
     }
@@ -1433,6 +1497,7 @@ class Simulator {
     std::vector<std::uint16_t> free_flights_;
     std::vector<T> transitions_;        // By number.
     std::vector<ClientCall<S>> calls_;  // By number.
+    std::uint64_t moment_ = 0;          // Of the last call or answer.
     HighestId highest_id_{};
     std::vector<std::uint64_t> answered_now_;
     std::vector<std::optional<AnswerOf<S>>> expected_;
@@ -1476,7 +1541,7 @@ void SimulatedMachineBase<S>::register_transition_state(const typename Traits::I
     ClientCall<S>& call = s.calls_[number];
     call.refused = fate.is_abandoned();
     if (state == TransitionState::applied) {
-        call.answered = s.steps_;
+        call.answered = ++s.moment_;
         if constexpr (Traits::observes) {
             call.answer = S::observe(*machine, s.transitions_[number]);
             s.answered_now_.push_back(number);
@@ -1499,7 +1564,7 @@ void SimulatedMachineBase<S>::apply_transition(const Transition& transition) {
     touched = true;
     s.trace(number);
     ++s.coverage()[Event::apply];
-    if (s.record_) s.note(Record::What::apply, node, Traits::show(transition));
+    if (s.record_) s.note(Record::What::apply, node, "applies " + Traits::show(transition));
 }
 
 template <class S>
@@ -1509,6 +1574,7 @@ auto SimulatedMachineBase<S>::get_pending_transitions() -> std::vector<Transitio
     for (std::uint64_t number : pending) {
         taken.push_back(simulator->transitions_[number]);
         simulator->ghost_.taken(number);
+        simulator->calls_[number].taken = true;
     }
     pending.clear();
     return taken;
@@ -1698,9 +1764,9 @@ void SimulatedDisk<S>::append(Index first_index, const std::vector<LogEntry>& ad
         log.push(entry.term, number);
         entries.push_back(entry);
         if (simulator->record_) {
-            simulator->note(
-                Record::What::append, node,
-                simulator->show(entry) + " at " + std::to_string(log.last_index().value));
+            simulator->note(Record::What::append, node,
+                            "appends " + simulator->show(entry) + " at " +
+                                std::to_string(log.last_index().value));
         }
     }
     simulator->ghost_.log_changed(node);

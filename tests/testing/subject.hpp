@@ -19,6 +19,7 @@
 //   again after each crash; after a power loss the directory is as it was at the last sync.
 // - `invariant(machine)`: a text that says what is wrong with it; empty: nothing.
 // - `show(transition)`: for people. Left out, its id, if that can be shown.
+// - `show(machine)`: for people, who then see which state is wrong, and how.
 #pragma once
 
 #include <concepts>
@@ -84,6 +85,9 @@ struct SubjectTraits {
     static constexpr bool shows = requires(const T& transition) {
         { S::show(transition) } -> std::convertible_to<std::string>;
     };
+    static constexpr bool shows_machine = requires(const M& machine) {
+        { S::show(machine) } -> std::convertible_to<std::string>;
+    };
 
     /// Says in words what is missing, or of the wrong form.
     static constexpr void check() {
@@ -130,9 +134,9 @@ struct SubjectTraits {
                           "little_raft: the subject's invariant is not "
                           "std::string invariant(const Machine&)");
         if constexpr (requires { &S::show; })
-            static_assert(shows,
+            static_assert(shows || shows_machine,
                           "little_raft: the subject's show is not "
-                          "std::string show(const Transition&)");
+                          "std::string show(const Transition&) nor show(const Machine&)");
     }
 
     static M machine() {

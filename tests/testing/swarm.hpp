@@ -202,6 +202,8 @@ Coverage impossible_for() {
     }
     if (!Traits::encodes) coverage[Law::messages_survive] = 1;
     if (!Traits::observes) coverage[Law::linearizability] = 1;
+    if (!MachineModel<S>::is_possible) coverage[Event::history_decided] = 1;
+    coverage[Event::history_undecided] = 1;  // Better never.
     if (!Traits::has_invariant) coverage[Law::own_invariant] = 1;
     if (Traits::stores) coverage[Event::unsynced_write_lost] = coverage[Event::append_torn] = 1;
     return coverage;
@@ -354,6 +356,7 @@ Result repeat(const Case& what, const Settings& settings, std::uint64_t index = 
     record.seed = settings.seed;
     record.invariant = law.name;
     record.violation = result.failure->detail;
+    record.explanation = result.failure->explanation;
     record.source = law.source;
     record.violator = result.failure->replica;
     record.replay = replay_test(type_name<S>(), what.configuration, what.schedule,
