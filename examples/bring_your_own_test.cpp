@@ -4,7 +4,8 @@
 //     bring_your_own_test          tests the bank: passes
 //     bring_your_own_test --bug    tests it with a bug that no test of a single bank would show
 //
-// What you write are the ten lines of BankTest. The rest is a bank such as you may have.
+// What you write is BankTest: `transition` and `equal` are needed, the other two help. The rest is
+// a bank such as you may have. The bug is in create_snapshot.
 #include <cstdint>
 #include <cstring>
 #include <iostream>
@@ -81,13 +82,21 @@ struct BankTest : little_raft::testing::Subject<Bank> {
         for (const auto& account : bank.balances) sum += account.second;
         return sum == 0 ? "" : "money was made or lost: " + std::to_string(sum);
     }
+    static std::string show(const Bank& bank) {
+        std::string text = std::to_string(bank.transfers) + " transfers";
+        for (const auto& account : bank.balances) {
+            text += ", account " + std::to_string(account.first) + ": " +
+                    std::to_string(account.second);
+        }
+        return text;
+    }
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
     has_bug = argc > 1 && std::strcmp(argv[1], "--bug") == 0;
-    little_raft::testing::Settings settings;
+    auto settings = little_raft::testing::Settings::from_environment();
     settings.title = "A bank";
     auto result = little_raft::testing::check<BankTest>(settings);
     std::cout << result.text;
