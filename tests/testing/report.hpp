@@ -77,11 +77,14 @@ inline bool is_worth_telling(const Record::Event& event, bool is_ordinary) {
 
 /// "replica 1: votes for 2, is follower; replica 2: is leader". Nothing is said twice.
 inline std::string words_of(const Record::Step& step, bool is_ordinary) {
+    constexpr std::size_t told_max = 16;
     std::string line;
     const Record::Event* last = nullptr;
+    std::size_t told = 0;
     for (const Record::Event& event : step.events) {
         if (!is_worth_telling(event, is_ordinary)) continue;
         if (last && last->replica == event.replica && last->text == event.text) continue;
+        if (++told > told_max && event.what != Record::What::violation) continue;
         if (last && last->replica == event.replica) {
             line += ", ";
         } else {
@@ -90,6 +93,7 @@ inline std::string words_of(const Record::Step& step, bool is_ordinary) {
         line += event.text;
         last = &event;
     }
+    if (told > told_max) line += "; and " + std::to_string(told - told_max) + " more events";
     return line;
 }
 

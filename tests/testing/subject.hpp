@@ -51,6 +51,11 @@ struct DrawTransition;
 /// What a subject has, told by its members.
 template <class S>
 struct SubjectTraits {
+    static_assert(
+        requires { typename S::Machine; },
+        "little_raft: a subject is a struct that derives from Subject<Machine>");
+    static_assert(StateMachine<typename S::Machine>,
+                  "little_raft: the subject's Machine is no StateMachine");
     using M = typename S::Machine;
     using T = typename M::Transition;
     using D = little_raft::detail::SnapshotDataOf<M>;
@@ -70,7 +75,7 @@ struct SubjectTraits {
         { S::equal(machine, machine) } -> std::convertible_to<bool>;
     };
     static constexpr bool observes = requires(const M& machine, const T& transition) {
-        S::observe(machine, transition);
+        requires !std::is_void_v<decltype(S::observe(machine, transition))>;
     };
     static constexpr bool encodes = requires(const MessageOf<M>& message, std::string_view text) {
         { S::encode(message) } -> std::convertible_to<std::string>;
@@ -91,52 +96,72 @@ struct SubjectTraits {
 
     /// Says in words what is missing, or of the wrong form.
     static constexpr void check() {
-        static_assert(StateMachine<M>, "little_raft: the subject's Machine is no StateMachine");
         if constexpr (requires { &S::transition; })
             static_assert(draws,
                           "little_raft: the subject's transition is not "
-                          "Transition transition(Random&, std::uint64_t number)");
+                          "static Transition transition(Random&, std::uint64_t number)");
         static_assert(
             draws || requires { sizeof(DrawTransition<T>); },
-            "little_raft: the subject has no transition(random, number); write it, or "
+            "little_raft: the subject has no public transition(random, number); write it, or "
             "include little_raft_testing's rapidcheck.hpp for one by rc::Arbitrary");
         if constexpr (requires { &S::digest; })
             static_assert(digests,
                           "little_raft: the subject's digest is not "
-                          "std::uint64_t digest(const Machine&)");
+                          "static std::uint64_t digest(const Machine&)");
         if constexpr (requires { &S::equal; })
             static_assert(equals,
                           "little_raft: the subject's equal is not "
-                          "bool equal(const Machine&, const Machine&)");
-        static_assert(digests || equals || std::equality_comparable<M>,
-                      "little_raft: the subject has neither digest nor equal, and its Machine has "
-                      "no operator==");
+                          "static bool equal(const Machine&, const Machine&)");
+        static_assert(
+            digests || equals || std::equality_comparable<M>,
+            "little_raft: the subject has neither a public digest nor equal, and its Machine has "
+            "no operator==");
         if constexpr (requires { &S::machine; })
-            static_assert(makes, "little_raft: the subject's machine is not Machine machine()");
+            static_assert(makes,
+                          "little_raft: the subject's machine is not static Machine machine()");
         static_assert(makes || std::default_initializable<M>,
                       "little_raft: the subject's Machine needs a Machine machine()");
         if constexpr (requires { &S::observe; })
             static_assert(observes,
                           "little_raft: the subject's observe is not "
-                          "observe(const Machine&, const Transition&)");
+                          "static Answer observe(const Machine&, const Transition&)");
+        if constexpr (observes)
+            static_assert(std::equality_comparable<decltype(observe(std::declval<const M&>(),
+                                                                    std::declval<const T&>()))>,
+                          "little_raft: what the subject's observe answers needs an operator==");
         if constexpr (
             requires { &S::encode; } || requires { &S::decode; })
-            static_assert(encodes,
-                          "little_raft: the subject needs both std::string encode(const Message&) "
-                          "and std::optional<Message> decode(std::string_view)");
+            static_assert(
+                encodes,
+                "little_raft: the subject needs both static std::string encode(const Message&) "
+                "and static std::optional<Message> decode(std::string_view)");
         if constexpr (
             requires { typename S::Storage; } || requires { &S::open; })
             static_assert(stores,
                           "little_raft: the subject needs both a type Storage and "
-                          "std::unique_ptr<Storage> open(const std::filesystem::path&)");
+                          "static std::unique_ptr<Storage> open(const std::filesystem::path&)");
         if constexpr (requires { &S::invariant; })
             static_assert(has_invariant,
                           "little_raft: the subject's invariant is not "
-                          "std::string invariant(const Machine&)");
+                          "static std::string invariant(const Machine&)");
         if constexpr (requires { &S::show; })
             static_assert(shows || shows_machine,
                           "little_raft: the subject's show is not "
-                          "std::string show(const Transition&) nor show(const Machine&)");
+                          "static std::string show(const Transition&) nor show(const Machine&)");
+    }
+
+    /// The optional members that it does not have; a misspelled one is among them.
+    static std::string absent() {
+        std::string names;
+        auto add = [&](bool has, const char* name) {
+            if (!has) names += std::string(names.empty() ? "" : ", ") + name;
+        };
+        add(observes, "observe");
+        add(has_invariant, "invariant");
+        add(encodes, "encode and decode");
+        add(stores, "Storage and open");
+        add(snapshotting, "snapshots of the machine");
+        return names;
     }
 
     static M machine() {

@@ -482,6 +482,8 @@ Result check(const Settings& settings = Settings::from_environment()) {
     }
     result.text = std::to_string(result.schedules) + " schedules of seed " +
                   std::to_string(settings.seed) + " broke no law.\n" + result.coverage.to_text();
+    if (std::string absent = SubjectTraits<S>::absent(); !absent.empty())
+        result.text += "Not checked, since the subject does not have them: " + absent + ".\n";
     if (!settings.wants_all_events || settings.schedules < 1'000) return result;
     for (const std::string& name : result.coverage.missing(impossible_for<S>())) {
         result.passed = false;
