@@ -90,6 +90,8 @@ inline std::string words_of(const Record::Step& step, bool is_ordinary) {
         } else {
             line += (last ? "; " : "") + ("replica " + std::to_string(event.replica + 1)) + ": ";
         }
+        if (event.what == Record::What::append) line += "appends ";
+        if (event.what == Record::What::apply) line += "applies ";
         line += event.text;
         last = &event;
     }
@@ -117,7 +119,7 @@ inline std::string steps_of(const Record& record) {
                     (quiet == 1 ? " quiet step)\n" : " quiet steps)\n");
         }
         quiet = 0;
-        std::string number = std::to_string(k);
+        std::string number = std::to_string(k + 1);  // As the timeline has it.
         text += std::string(number.size() < 5 ? 5 - number.size() : 0, ' ') + number + "  " +
                 step.text + '\n';
         if (!line.empty()) text += "         " + line + '\n';

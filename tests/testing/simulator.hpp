@@ -1564,7 +1564,7 @@ void SimulatedMachineBase<S>::apply_transition(const Transition& transition) {
     touched = true;
     s.trace(number);
     ++s.coverage()[Event::apply];
-    if (s.record_) s.note(Record::What::apply, node, "applies " + Traits::show(transition));
+    if (s.record_) s.note(Record::What::apply, node, Traits::show(transition));
 }
 
 template <class S>
@@ -1764,9 +1764,9 @@ void SimulatedDisk<S>::append(Index first_index, const std::vector<LogEntry>& ad
         log.push(entry.term, number);
         entries.push_back(entry);
         if (simulator->record_) {
-            simulator->note(Record::What::append, node,
-                            "appends " + simulator->show(entry) + " at " +
-                                std::to_string(log.last_index().value));
+            simulator->note(
+                Record::What::append, node,
+                simulator->show(entry) + " at " + std::to_string(log.last_index().value));
         }
     }
     simulator->ghost_.log_changed(node);

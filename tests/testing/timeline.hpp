@@ -209,7 +209,7 @@ class Page {
         for (const Record::Step& step : record.steps) {
             replicas_ = std::max(replicas_, step.states.size());
         }
-        space_ = replicas_ <= 5 ? 130 : 116;
+        space_ = replicas_ <= 5 ? 130 : 96;  // Seven fit beside the panel on most screens.
         const int lanes = space_ * static_cast<int>(replicas_);
         text_width_ = std::clamp(900 - lanes, 252, 420);
         width_ = text_width_ + 30 + std::max(static_cast<int>(replicas_), 1) * space_ + 18;
@@ -785,6 +785,9 @@ class Page {
                         record_.violator ? text_of(" by replica ", *record_.violator + 1) : "",
                         "</small></h1><p class='law'>", escaped(record_.violation, 2000), " <cite>",
                         escaped(record_.source), "</cite></p>");
+            if (!record_.explanation.empty()) {
+                text += text_of("<pre>", escaped(record_.explanation, 4000), "</pre>");
+            }
         } else {
             text += text_of("<h1>", escaped(record_.title), "</h1><p>No law was broken in ", count,
                             " steps.</p>");
@@ -903,7 +906,7 @@ header.bad{border-left:8px solid var(--bad);background:var(--badbg)}
 h1{margin:0;font-size:20px}header.bad h1{color:var(--bad)}h1 small{font-size:15px;font-weight:600}h1 a{color:inherit}
 header p{margin:3px 0}header .law{font-size:15px}cite{font-style:normal;color:var(--dim)}.dim{color:var(--dim)}
 details{display:inline-block;vertical-align:top;margin-right:20px}details[open]{display:block}summary{cursor:pointer}
-pre{margin:4px 0;padding:8px;background:var(--card);border:1px solid var(--edge);overflow:auto;user-select:all}
+pre{margin:4px 0;padding:8px;max-height:30vh;background:var(--card);border:1px solid var(--edge);overflow:auto;user-select:all}
 main{flex:1;min-height:0;display:grid;grid-template-columns:minmax(0,1fr) minmax(300px,33%)}
 #run{overflow:auto;outline-offset:-2px}#names{position:sticky;top:0;width:max-content;min-width:100%;background:var(--bg);
 border-bottom:1px solid var(--edge);z-index:1}
