@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "invariants.hpp"
 #include "record.hpp"
@@ -143,11 +145,13 @@ inline std::string report(const Record& record) {
     return text;
 }
 
-/// Writes the picture of a run into a directory, under a name that says which law broke and with
-/// which seed. Returns its path; empty where it could not be written.
+/// Writes the picture of a run into a directory, which is made if need be, under a name that says
+/// which law broke and with which seed. Returns its path; empty where it could not be written.
 inline std::string write_timeline(const Record& record, const std::string& directory) {
     std::string name = "little_raft_";
     for (char c : record.invariant) name += c == ' ' || c == '-' ? '_' : c;
+    std::error_code ignored;  // What cannot be made cannot be written to, which shows below.
+    std::filesystem::create_directories(directory, ignored);
     std::string path = directory + '/' + name + '_' + std::to_string(record.seed) + ".html";
     std::ofstream file(path);
     file << to_html(record);

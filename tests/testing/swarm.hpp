@@ -365,7 +365,9 @@ Result repeat(const Case& what, const Settings& settings, std::uint64_t index = 
     result.text = report(record);
     std::string directory = settings.timeline_directory.empty() ? "." : settings.timeline_directory;
     result.timeline = write_timeline(record, directory);
-    if (!result.timeline.empty()) result.text += "\nTo see it: " + result.timeline + '\n';
+    result.text += result.timeline.empty() ? "\nNo picture could be written to " + directory
+                                           : "\nTo see it: " + result.timeline;
+    result.text += '\n';
     return result;
 }
 
