@@ -390,7 +390,8 @@ Result replay(const std::string& configuration_text, const std::string& schedule
 template <class S>
 std::optional<Case> find_simpler(const Case& found, Law law, std::uint64_t seed) {
     static constexpr std::array<std::uint64_t, 4> sizes = {3, 2, 3, 4};
-    for (std::size_t length : {15, 30, 60, 120}) {
+    static constexpr std::array<std::size_t, 4> lengths = {15, 30, 60, 120};
+    for (std::size_t length : lengths) {
         if (length >= found.schedule.size()) break;
         for (std::uint64_t k = 0; k < 5'000; ++k) {
             Case drawn = draw_case(mix(seed, length), k);
