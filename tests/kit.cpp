@@ -333,12 +333,16 @@ TEST_CASE("the test case that a report gives compiles, and fails as the report s
     Result result = check<kit::NondeterministicTest>(some(200));
     REQUIRE(!result.passed);
     auto root = std::filesystem::absolute(__FILE__).parent_path().parent_path();
-    auto directory = std::filesystem::temp_directory_path() / "little_raft_replay";
-    std::filesystem::create_directories(directory);
+    // Other builds may run this at the same time, so it takes the first name that is free.
+    std::filesystem::path directory;
+    for (int k = 0; directory.empty(); ++k) {
+        auto name =
+            std::filesystem::temp_directory_path() / ("little_raft_replay_" + std::to_string(k));
+        if (std::filesystem::create_directory(name)) directory = name;
+    }
     auto source = directory / "replay.cpp";
     auto program = directory / "replay";
     auto output = directory / "output.txt";
-    std::filesystem::remove(program);
     std::ofstream(source) << "#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN\n"
                              "#include <doctest/doctest.h>\n"
                              "#include \"kit_subjects.hpp\"\n"
@@ -362,4 +366,5 @@ TEST_CASE("the test case that a report gives compiles, and fails as the report s
     std::string said = text_of_file(output);
     CHECK(said.find(result.record.invariant + " is broken") != std::string::npos);
     CHECK(said.find("1 failed") != std::string::npos);
+    std::filesystem::remove_all(directory);
 }
