@@ -103,6 +103,41 @@ TEST_CASE("every state around one in the middle of a random schedule keeps the l
     }
 }
 
+namespace {
+/// Breaks its own invariant where it has applied two transitions.
+struct Count {
+    using Transition = Command;
+    std::uint64_t count = 0;
+    void register_transition_state(std::uint64_t, little_raft::TransitionState) {}
+    void apply_transition(const Command&) { ++count; }
+    std::vector<Command> get_pending_transitions() { return {}; }
+};
+struct CountTest : Subject<Count> {
+    static Command transition(Random&, std::uint64_t number) { return {number}; }
+    static std::uint64_t digest(const Count& machine) { return machine.count; }
+    static std::string invariant(const Count& machine) {
+        return machine.count < 2 ? "" : "it counted to two";
+    }
+};
+}  // namespace
+
+TEST_CASE("what breaks is told by the shortest path, which can be repeated") {
+    Bounds bounds = bounds_of("terms=1 transitions=2 crashes=0 in_flight=1");
+    for (std::uint64_t threads : {1U, 3U}) {
+        auto found = Explorer<CountTest>(bounds).run([](const Exploration&) {}, threads);
+        CHECK_FALSE(found.complete);
+        REQUIRE(found.failure.has_value());
+        CHECK(found.failure->law == Law::own_invariant);
+        Result again = repeat<CountTest>(found.counterexample, Settings{});
+        REQUIRE(again.failure.has_value());
+        CHECK(again.failure->law == Law::own_invariant);
+        // A timer; then the request for a vote, its answer, the first append, its answer, two
+        // transitions and their ways, each of which pushes another message out where only one may
+        // be in flight.
+        CHECK(found.counterexample.schedule.size() == 14);
+    }
+}
+
 TEST_CASE("bounds are read from text, and nonsense is refused") {
     CHECK(bounds_of("replicas=3 in_flight=2").in_flight == 2);
     CHECK(Bounds::of(bounds_of("seed=7 terms=0").to_text())->terms == 0);

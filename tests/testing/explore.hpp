@@ -200,6 +200,7 @@ class Explorer {
         std::unique_ptr<Cluster> cluster;
         std::vector<Move> moves;
         std::size_t next = 0;
+        std::size_t taken = 0;  // The last move that was taken: the path goes on with it.
     };
 
     /// What the threads of one walk share. Each has a path of its own, and gives the rest of its
@@ -238,7 +239,7 @@ class Explorer {
         base_ = bounds_.harvest_steps > 0 ? usage_of(*start) : Usage{};
         if (is_new(walk, *start, 0)) {
             std::vector<Move> moves = moves_of(*start);
-            walk.jobs.push_back({{std::move(start), std::move(moves), 0}, {}});
+            walk.jobs.push_back({{std::move(start), std::move(moves), 0, 0}, {}});
         }
         std::vector<std::thread> others;
         for (std::uint64_t k = 1; k < threads; ++k) others.emplace_back([&] { work(walk, tell); });
@@ -320,7 +321,7 @@ class Explorer {
             }
             std::vector<Move> moves;
             if (depth < walk.limit) moves = moves_of(*cluster);
-            path.push_back({std::move(cluster), std::move(moves), 0});
+            path.push_back({std::move(cluster), std::move(moves), 0, 0});
         }
         if (walk.over) {
             std::lock_guard lock(walk.mutex);
@@ -331,7 +332,8 @@ class Explorer {
 
     /// A copy of the frame's cluster after its next move; nothing where that is no move.
     static std::unique_ptr<Cluster> take(Frame& frame) {
-        Move move = frame.moves[frame.next++];
+        frame.taken = frame.next++;
+        const Move& move = frame.moves[frame.taken];
         auto cluster = std::make_unique<Cluster>(*frame.cluster);
         std::uint64_t crashes = cluster->coverage()[Event::crash];
         if (move.crash) cluster->apply(*move.crash);
@@ -347,15 +349,16 @@ class Explorer {
         std::lock_guard lock(walk.mutex);
         if (!walk.jobs.empty()) return;
         typename Walk::Job job{{}, before};
-        for (Frame& frame : path) {
-            if (&frame != &path.back() && frame.next < frame.moves.size()) {
-                job.frame = {std::make_unique<Cluster>(*frame.cluster), frame.moves, frame.next};
+        for (std::size_t k = 0; k + 1 < path.size(); ++k) {
+            Frame& frame = path[k];
+            if (frame.next < frame.moves.size()) {
+                job.frame = {std::make_unique<Cluster>(*frame.cluster), frame.moves, frame.next, 0};
                 frame.next = frame.moves.size();
                 walk.jobs.push_back(std::move(job));
                 walk.changed.notify_one();
                 return;
             }
-            job.before.push_back(frame.moves[frame.next - 1]);
+            job.before.push_back(frame.moves[frame.taken]);
         }
     }
 
@@ -393,7 +396,7 @@ class Explorer {
             result.schedule.push_back(move.op);
         };
         for (const Move& move : before) add(move);
-        for (const Frame& frame : path) add(frame.moves[frame.next - 1]);
+        for (const Frame& frame : path) add(frame.moves[frame.taken]);
         return result;
     }
 
