@@ -468,8 +468,8 @@ class Explorer {
     /// Equal for clusters that differ only in what their replicas are called: the least over all
     /// ways to call them. Those that are told apart by what they hold need no trying.
     std::uint64_t fingerprint(const Cluster& cluster) const {
+        std::size_t count = cluster.replicas();
         std::array<std::pair<std::uint64_t, std::size_t>, Configuration::replicas_max> local;
-        std::size_t count = std::min(cluster.replicas(), local.size());  // g++ must see the bound.
         for (std::size_t i = 0; i < count; ++i) local[i] = {local_hash(cluster, i), i};
         auto end = local.begin() + static_cast<std::ptrdiff_t>(count);
         std::sort(local.begin(), end);
