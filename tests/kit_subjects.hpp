@@ -23,6 +23,13 @@ namespace kit {
 namespace lr = little_raft;
 namespace lrt = little_raft::testing;
 
+inline lrt::Settings some(std::uint64_t schedules) {
+    lrt::Settings settings;
+    settings.schedules = schedules;
+    settings.timeline_directory = std::filesystem::temp_directory_path().string();
+    return settings;
+}
+
 // ----- A bank: ids are text, snapshots travel whole, no digest -----------------------------------
 
 struct Transfer {
