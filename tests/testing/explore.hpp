@@ -1,16 +1,18 @@
-// Walks the real code through all interleavings within a bound: from each state every message in
-// flight is delivered, repeated and lost, every timer fires, every replica dies (also between any
-// two calls of its disk) and starts again, a leader is given a transition. Each branch goes on from
-// a copy of the whole cluster. There is no time: what a clock could bring about, a step can.
+// Walks the real code through all interleavings within a bound: from each state every message that
+// was sent arrives, every timer fires, every replica dies (also between any two calls of its disk)
+// and starts again, a leader is given a transition. Each branch goes on from a copy of the whole
+// cluster. There is no time: what a clock could bring about, a step can.
 //
-// A state that was seen is not walked again; nor is one that differs only in which replica is
-// called which, since Raft knows no order among them. So the walk ends, and then the laws hold in
-// every state within the bound, not in many of them.
+// A message that was sent stays in flight for good. So it may arrive late, more than once, before
+// others that were sent earlier, or never, and any number may be in flight. Whatever is possible
+// with some messages is possible with more; so a state is not walked if another was that differs
+// only in having more of them. Nor is one that differs from another only in which replica is called
+// which, since Raft knows no order among them. So the walk ends, and then the laws hold in every
+// state within the bound, not in many of them.
 #pragma once
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -20,6 +22,9 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -41,7 +46,6 @@ struct Bounds {
     std::uint64_t terms = 2;  ///< The highest, counted on from where the walk begins; so are ...
     std::uint64_t transitions = 2;  ///< ... what is proposed in all,
     std::uint64_t crashes = 1;      ///< ... and the crashes of all replicas together.
-    std::uint64_t in_flight = 1;    ///< Messages at a time.
     /// 1: PreVotes are walked too. 0: they count as won, which hides nothing that could break a law
     /// of safety, and leaves far fewer states.
     std::uint64_t prevote = 0;
@@ -54,12 +58,11 @@ struct Bounds {
         const char* name;
         std::uint64_t Bounds::*value;
     };
-    static constexpr std::array<Field, 10> fields() {
+    static constexpr std::array<Field, 9> fields() {
         return {{{"replicas", &Bounds::replicas},
                  {"terms", &Bounds::terms},
                  {"transitions", &Bounds::transitions},
                  {"crashes", &Bounds::crashes},
-                 {"in_flight", &Bounds::in_flight},
                  {"prevote", &Bounds::prevote},
                  {"snapshot_delta", &Bounds::snapshot_delta},
                  {"harvest_steps", &Bounds::harvest_steps},
@@ -97,8 +100,9 @@ struct Bounds {
 };
 
 struct Exploration {
-    bool complete = false;          ///< All states within the bounds were walked, and no law broke.
-    std::uint64_t states = 0;       ///< Distinct ones, replicas that can be exchanged counted once.
+    bool complete = false;      ///< All states within the bounds were walked, and no law broke.
+    std::uint64_t states = 0;   ///< Distinct ones that were walked.
+    std::uint64_t maximal = 0;  ///< Those of them that lack no message that the same might have.
     std::uint64_t transitions = 0;  ///< Steps from one to another, or to one that was seen.
     std::uint64_t depth = 0;        ///< Steps in the longest path walked.
     Coverage coverage;
@@ -106,43 +110,46 @@ struct Exploration {
     Case counterexample;  ///< The shortest, if a law broke.
 };
 
-/// Numbers that were seen: a hash table of numbers that are hashes already, at most half full.
+/// States that were seen: of those that differ only in their messages, the ones with the most.
 class SeenStates {
  public:
-    /// Says whether it is new, or was reached before only by a longer way.
-    bool insert(std::uint64_t fingerprint, std::uint16_t depth) {
-        if (fingerprint == 0) fingerprint = 1;
-        if (2 * (size_ + 1) > keys_.size()) grow();
-        std::size_t at = find(fingerprint);
-        if (keys_[at] == fingerprint && depths_[at] <= depth) return false;
-        if (keys_[at] != fingerprint) ++size_;
-        keys_[at] = fingerprint;
-        depths_[at] = depth;
+    using Set = std::vector<std::uint32_t>;  // Sorted.
+
+    /// Says whether neither it nor one with more messages was seen.
+    bool insert(std::uint64_t local, const Set& messages) {
+        std::vector<Seen>& all = seen_[local];
+        Seen added{messages, bits_of(messages)};
+        if (std::any_of(all.begin(), all.end(), [&](const Seen& s) { return covers(s, added); }))
+            return false;
+        size_ -= std::erase_if(all, [&](const Seen& s) { return covers(added, s); });
+        all.push_back(std::move(added));
+        ++size_;
         return true;
+    }
+    /// Whether one with more messages was seen since it was.
+    bool is_covered(std::uint64_t local, const Set& messages) const {
+        const std::vector<Seen>& all = seen_.at(local);
+        return std::none_of(all.begin(), all.end(),
+                            [&](const Seen& s) { return s.messages == messages; });
     }
     std::uint64_t size() const { return size_; }
 
  private:
-    std::size_t find(std::uint64_t fingerprint) const {
-        std::size_t at = fingerprint & (keys_.size() - 1);
-        while (keys_[at] != 0 && keys_[at] != fingerprint) at = (at + 1) & (keys_.size() - 1);
-        return at;
+    struct Seen {
+        Set messages;
+        std::uint64_t bits;  // One for each message: they tell most sets that don't include it.
+    };
+    static bool covers(const Seen& a, const Seen& b) {
+        return (b.bits & ~a.bits) == 0 && std::includes(a.messages.begin(), a.messages.end(),
+                                                        b.messages.begin(), b.messages.end());
     }
-    void grow() {
-        std::vector<std::uint64_t> keys(std::max<std::size_t>(1024, 2 * keys_.size()));
-        std::vector<std::uint16_t> depths(keys.size());
-        keys.swap(keys_);
-        depths.swap(depths_);
-        for (std::size_t k = 0; k < keys.size(); ++k) {
-            if (keys[k] == 0) continue;
-            std::size_t at = find(keys[k]);
-            keys_[at] = keys[k];
-            depths_[at] = depths[k];
-        }
+    static std::uint64_t bits_of(const Set& messages) {
+        std::uint64_t bits = 0;
+        for (std::uint32_t message : messages) bits |= std::uint64_t{1} << (message % 64);
+        return bits;
     }
 
-    std::vector<std::uint64_t> keys_;  // 0: free.
-    std::vector<std::uint16_t> depths_;
+    std::unordered_map<std::uint64_t, std::vector<Seen>> seen_;
     std::uint64_t size_ = 0;
 };
 
@@ -157,27 +164,21 @@ class Explorer {
         c.chunk_bytes = 1000;
         c.entries_per_message = 8;
         c.inflight_messages = 2;
-        c.flying_max = 1000;
+        c.flying_max = 10'000;
         c.untimed = bounds.prevote != 0 ? 1 : 2;
         if (bounds.harvest_steps > 0) harvest();
     }
 
-    /// Tells how it goes every million new states.
+    /// Tells how it goes every hundred thousand states.
     template <class Tell>
     Exploration run(Tell tell, std::uint64_t threads = 1) {
-        Exploration found = walk(unlimited, tell, threads);
+        Exploration found = Walk{*this, false}.run(tell, threads);
         if (!found.failure) return found;
-        // The first path found is seldom the shortest: look again, one step deeper at a time.
-        auto silent = [](const Exploration&) {};
-        std::size_t longest = found.counterexample.schedule.size();
-        for (std::uint16_t limit = 1; limit < longest && found.states < 50'000'000; ++limit) {
-            Exploration nearer = walk(limit, silent, 1);
-            found.states += nearer.states;
-            found.transitions += nearer.transitions;
-            if (!nearer.failure) continue;
-            found.failure = nearer.failure;
-            found.counterexample = nearer.counterexample;
-            break;
+        // The first path found is seldom the shortest; by the length of the way, it is.
+        Exploration nearest = Walk{*this, true}.run([](const Exploration&) {}, 1);
+        if (nearest.failure) {
+            found.failure = nearest.failure;
+            found.counterexample = nearest.counterexample;
         }
         return found;
     }
@@ -188,7 +189,6 @@ class Explorer {
  private:
     using Cluster = Simulator<S>;
     using Node = typename Cluster::Node;
-    static constexpr std::uint16_t unlimited = 0xffff;
 
     /// One step of the walk: an op, after another that says when the replica dies in it.
     struct Move {
@@ -196,171 +196,208 @@ class Explorer {
         std::optional<Op> crash = std::nullopt;
     };
 
-    struct Frame {
+    /// A state as it is compared with others.
+    struct Print {
+        std::uint64_t local = 0;  // Of the replicas, and of what is remembered of the past.
+        std::uint64_t all = 0;    // Of the messages too.
+        std::vector<std::uint64_t> messages = {};
+    };
+
+    /// A state to go on from.
+    struct State {
         std::unique_ptr<Cluster> cluster;
-        std::vector<Move> moves;
-        std::size_t next = 0;
-        std::size_t taken = 0;  // The last move that was taken: the path goes on with it.
+        std::uint64_t local = 0;
+        SeenStates::Set messages = {};
+        std::uint64_t rank = 0;
+        std::size_t link = 0;  // The last step of the way here.
+        std::size_t depth = 0;
+
+        /// The heap has the largest first: those that are least far on, among them those with the
+        /// most messages. So most are met with all the messages that they can have.
+        friend bool operator<(const State& a, const State& b) {
+            return std::tuple(b.rank, a.messages.size(), b.link) <
+                   std::tuple(a.rank, b.messages.size(), a.link);
+        }
     };
 
-    /// What the threads of one walk share. Each has a path of its own, and gives the rest of its
-    /// lowest frame to whoever has nothing to do.
-    struct Walk {
-        struct Shard {
-            std::mutex mutex;
-            SeenStates seen;
-        };
-        struct Job {
-            Frame frame;
-            std::vector<Move> before;
-        };
+    class Walk {
+     public:
+        Walk(const Explorer& explorer, bool shortest) : explorer_(explorer), shortest_(shortest) {}
 
-        std::uint16_t limit = unlimited;
-        std::array<Shard, 256> shards;
-        std::atomic<std::uint64_t> states{0};
-        std::atomic<std::size_t> idle{0};
-        std::atomic<bool> over{false};
-        std::size_t threads = 1;
-        std::mutex mutex;  // Of what follows.
-        std::condition_variable changed;
-        std::vector<Job> jobs;
-        Exploration result;
+        template <class Tell>
+        Exploration run(Tell tell, std::uint64_t threads) {
+            threads_ = threads;
+            auto start = std::make_unique<Cluster>(explorer_.start_.configuration);
+            for (const Op& op : explorer_.start_.schedule) start->apply(op);
+            links_.push_back({});
+            Print print = explorer_.print_of(*start);
+            add({}, {std::move(start), {}, std::move(print)});
+            std::vector<std::thread> others;
+            for (std::uint64_t k = 1; k < threads; ++k) others.emplace_back([&] { work(tell); });
+            work(tell);
+            for (std::thread& other : others) other.join();
+            result_.maximal = seen_.size();
+            result_.complete = !result_.failure && heap_.empty();
+            return std::move(result_);
+        }
+
+     private:
+        struct Link {
+            std::size_t before = 0;
+            Move move = {};
+        };
+        struct Successor {
+            std::unique_ptr<Cluster> cluster;
+            Move move;
+            Print print;
+        };
+        /// Messages that changed nothing, and brought about nothing that was not in flight, each
+        /// with the state of its receiver and with what that had sent. They will not do so again.
+        using Deliveries = std::unordered_set<std::uint64_t>;
+
+        template <class Tell>
+        void work(Tell& tell) {
+            Deliveries without_effect;
+            std::unique_lock lock(mutex_);
+            while (std::optional<State> state = next(lock)) {
+                lock.unlock();
+                Exploration part;
+                std::vector<Successor> successors = expand(*state, part, without_effect);
+                lock.lock();
+                result_.transitions += part.transitions;
+                merge(result_.coverage, part.coverage);
+                if (part.failure && !result_.failure) {
+                    result_.failure = part.failure;
+                    result_.counterexample = case_of(state->link, successors.back().move);
+                    over_ = true;
+                    changed_.notify_all();
+                    return;
+                }
+                for (Successor& successor : successors) add(*state, std::move(successor));
+                if (++result_.states % 100'000 == 0) {
+                    result_.maximal = seen_.size();
+                    tell(result_);
+                }
+            }
+        }
+
+        /// Nothing once all are walked.
+        std::optional<State> next(std::unique_lock<std::mutex>& lock) {
+            std::uint64_t limit = explorer_.bounds_.states_max;
+            ++idle_;
+            while (true) {
+                changed_.wait(lock, [&] { return over_ || !heap_.empty() || idle_ == threads_; });
+                over_ = over_ || heap_.empty() || (limit > 0 && result_.states >= limit);
+                if (over_) {
+                    changed_.notify_all();
+                    return std::nullopt;
+                }
+                std::pop_heap(heap_.begin(), heap_.end());
+                State state = std::move(heap_.back());
+                heap_.pop_back();
+                // But of two ways the shorter may lead to the state with fewer.
+                if (!shortest_ && seen_.is_covered(state.local, state.messages)) continue;
+                --idle_;
+                return state;
+            }
+        }
+
+        /// Where a step may lead. Of a failure, the step that led to it is the last.
+        std::vector<Successor> expand(const State& state, Exploration& part,
+                                      Deliveries& without_effect) const {
+            Print before = explorer_.print_of(*state.cluster);
+            std::vector<std::uint64_t> receivers = explorer_.receivers_of(*state.cluster);
+            std::vector<Successor> successors;
+            std::optional<Op> done;
+            for (const Move& move : explorer_.moves_of(*state.cluster)) {
+                if (move.crash && move.op == done) continue;
+                std::uint64_t delivery = 0;
+                if (move.op.step == Step::duplicate) {
+                    const auto& flying = state.cluster->flying_[move.op.a];
+                    delivery = mix(mix(receivers[flying.to], flying.from),
+                                   mix(flying.message->term.value, flying.hash));
+                    if (!move.crash && without_effect.contains(delivery)) {
+                        ++part.transitions;
+                        done = move.op;
+                        continue;
+                    }
+                }
+                auto cluster = std::make_unique<Cluster>(*state.cluster);
+                std::uint64_t crashes = cluster->coverage()[Event::crash];
+                if (move.crash) cluster->apply(*move.crash);
+                cluster->apply(move.op);
+                if (move.crash && cluster->coverage()[Event::crash] == crashes) {
+                    done = move.op;  // It makes fewer calls of its disk than that.
+                    continue;
+                }
+                ++part.transitions;
+                merge(part.coverage, cluster->coverage());
+                part.failure = cluster->failure();
+                if (!part.failure && !explorer_.is_within(*cluster)) continue;
+                Print after = part.failure ? Print{} : explorer_.print_of(*cluster);
+                bool idle = !part.failure && !move.crash && after.local == before.local;
+                if (idle) {
+                    done = move.op;  // It calls no disk.
+                    if (after.all == before.all) {
+                        // If it was answered at all, the answer is still in flight.
+                        std::uint64_t arrived = cluster->coverage()[Event::delivery] -
+                                                state.cluster->coverage()[Event::delivery];
+                        if (delivery != 0 && arrived == 1) without_effect.insert(delivery);
+                        continue;
+                    }
+                    // What sends something new and changes nothing else can be done first: whatever
+                    // was possible before is so after it. But of a shortest way no step is spared.
+                    if (!shortest_) successors.clear();
+                }
+                successors.push_back({std::move(cluster), move, std::move(after)});
+                if (part.failure || (idle && !shortest_)) break;
+            }
+            return successors;
+        }
+
+        void add(const State& from, Successor successor) {
+            State state{std::move(successor.cluster), successor.print.local};
+            for (std::uint64_t message : successor.print.messages) {
+                auto number = static_cast<std::uint32_t>(numbers_.size());
+                state.messages.push_back(numbers_.try_emplace(message, number).first->second);
+            }
+            std::sort(state.messages.begin(), state.messages.end());
+            if (!seen_.insert(state.local, state.messages)) return;
+            state.depth = from.depth + 1;
+            state.rank = shortest_ ? state.depth : explorer_.rank_of(*state.cluster);
+            state.link = links_.size();
+            links_.push_back({from.link, successor.move});
+            result_.depth = std::max<std::uint64_t>(result_.depth, from.depth);
+            heap_.push_back(std::move(state));
+            std::push_heap(heap_.begin(), heap_.end());
+            changed_.notify_one();
+        }
+
+        Case case_of(std::size_t link, const Move& last) const {
+            std::vector<Move> moves = {last};
+            for (; links_[link].before != 0; link = links_[link].before)
+                moves.push_back(links_[link].move);
+            Case result = explorer_.start_;
+            for (std::size_t k = moves.size(); k > 0; --k) {
+                if (moves[k - 1].crash) result.schedule.push_back(*moves[k - 1].crash);
+                result.schedule.push_back(moves[k - 1].op);
+            }
+            return result;
+        }
+
+        const Explorer& explorer_;
+        bool shortest_ = false;
+        std::uint64_t threads_ = 1;
+        std::mutex mutex_;  // Of what follows.
+        std::condition_variable changed_;
+        std::uint64_t idle_ = 0;
+        bool over_ = false;
+        std::vector<State> heap_;
+        std::vector<Link> links_;
+        SeenStates seen_;
+        std::unordered_map<std::uint64_t, std::uint32_t> numbers_;  // Of messages.
+        Exploration result_;
     };
-
-    /// Depth first; a state that was reached by a longer way before is walked again where the depth
-    /// has a limit. The states and their number are the same, however many threads.
-    template <class Tell>
-    Exploration walk(std::uint16_t limit, Tell& tell, std::uint64_t threads) {
-        Walk walk;
-        walk.limit = limit;
-        walk.threads = static_cast<std::size_t>(threads);
-        auto start = std::make_unique<Cluster>(start_.configuration);
-        for (const Op& op : start_.schedule) start->apply(op);
-        base_ = bounds_.harvest_steps > 0 ? usage_of(*start) : Usage{};
-        if (is_new(walk, *start, 0)) {
-            std::vector<Move> moves = moves_of(*start);
-            walk.jobs.push_back({{std::move(start), std::move(moves), 0, 0}, {}});
-        }
-        std::vector<std::thread> others;
-        for (std::uint64_t k = 1; k < threads; ++k) others.emplace_back([&] { work(walk, tell); });
-        work(walk, tell);
-        for (std::thread& other : others) other.join();
-        walk.result.states = walk.states;
-        bool gave_up = bounds_.states_max > 0 && walk.states >= bounds_.states_max;
-        walk.result.complete = !walk.result.failure && !gave_up;
-        return std::move(walk.result);
-    }
-
-    bool is_new(Walk& walk, const Cluster& cluster, std::size_t depth) const {
-        std::uint64_t hash = fingerprint(cluster);
-        auto& shard = walk.shards[hash % walk.shards.size()];
-        auto counted = static_cast<std::uint16_t>(walk.limit == unlimited ? 0 : depth);
-        std::lock_guard lock(shard.mutex);
-        std::uint64_t before = shard.seen.size();
-        bool is_news = shard.seen.insert(hash / walk.shards.size(), counted);
-        // Where too many messages are in flight, a step is not over before some are lost.
-        bool is_over = cluster.messages_in_flight() <= bounds_.in_flight;
-        if (is_over) walk.states += shard.seen.size() - before;
-        return is_news;
-    }
-
-    template <class Tell>
-    void work(Walk& walk, Tell& tell) {
-        std::unique_lock lock(walk.mutex);
-        while (true) {
-            ++walk.idle;
-            if (walk.idle == walk.threads && walk.jobs.empty()) walk.over = true;
-            walk.changed.notify_all();
-            walk.changed.wait(lock, [&] { return walk.over || !walk.jobs.empty(); });
-            if (walk.over) return;
-            --walk.idle;
-            typename Walk::Job job = std::move(walk.jobs.back());
-            walk.jobs.pop_back();
-            lock.unlock();
-            Exploration part = follow(walk, std::move(job), tell);
-            lock.lock();
-            walk.result.transitions += part.transitions;
-            walk.result.depth = std::max(walk.result.depth, part.depth);
-            merge(walk.result.coverage, part.coverage);
-            if (part.failure && !walk.result.failure) {
-                walk.result.failure = part.failure;
-                walk.result.counterexample = std::move(part.counterexample);
-            }
-        }
-    }
-
-    template <class Tell>
-    Exploration follow(Walk& walk, typename Walk::Job job, Tell& tell) {
-        Exploration result;
-        std::vector<Frame> path;
-        path.push_back(std::move(job.frame));
-        while (!path.empty() && !walk.over) {
-            if (walk.idle > 0) give_away(walk, path, job.before);
-            Frame& top = path.back();
-            if (top.next == top.moves.size()) {
-                path.pop_back();
-                continue;
-            }
-            std::unique_ptr<Cluster> cluster = take(top);
-            if (!cluster) continue;
-            ++result.transitions;
-            std::size_t depth = job.before.size() + path.size();
-            if (cluster->failure() ||
-                (bounds_.states_max > 0 && walk.states >= bounds_.states_max)) {
-                walk.over = true;
-                result.failure = cluster->failure();
-                if (result.failure) result.counterexample = case_of(job.before, path);
-            }
-            merge(result.coverage, cluster->coverage());
-            if (!is_within(*cluster) || !is_new(walk, *cluster, depth)) continue;
-            result.depth = std::max<std::uint64_t>(result.depth, depth);
-            if (walk.states % 1'000'000 == 0) {
-                Exploration sofar = result;
-                sofar.states = walk.states;
-                tell(sofar);
-            }
-            std::vector<Move> moves;
-            if (depth < walk.limit) moves = moves_of(*cluster);
-            path.push_back({std::move(cluster), std::move(moves), 0, 0});
-        }
-        if (walk.over) {
-            std::lock_guard lock(walk.mutex);
-            walk.changed.notify_all();
-        }
-        return result;
-    }
-
-    /// A copy of the frame's cluster after its next move; nothing where that is no move.
-    static std::unique_ptr<Cluster> take(Frame& frame) {
-        frame.taken = frame.next++;
-        const Move& move = frame.moves[frame.taken];
-        auto cluster = std::make_unique<Cluster>(*frame.cluster);
-        std::uint64_t crashes = cluster->coverage()[Event::crash];
-        if (move.crash) cluster->apply(*move.crash);
-        cluster->apply(move.op);
-        if (!move.crash || cluster->coverage()[Event::crash] > crashes) return cluster;
-        // It makes fewer calls of its disk than that.
-        while (frame.next < frame.moves.size() && frame.moves[frame.next].op == move.op)
-            ++frame.next;
-        return nullptr;
-    }
-
-    static void give_away(Walk& walk, std::vector<Frame>& path, const std::vector<Move>& before) {
-        std::lock_guard lock(walk.mutex);
-        if (!walk.jobs.empty()) return;
-        typename Walk::Job job{{}, before};
-        for (std::size_t k = 0; k + 1 < path.size(); ++k) {
-            Frame& frame = path[k];
-            if (frame.next < frame.moves.size()) {
-                job.frame = {std::make_unique<Cluster>(*frame.cluster), frame.moves, frame.next, 0};
-                frame.next = frame.moves.size();
-                walk.jobs.push_back(std::move(job));
-                walk.changed.notify_one();
-                return;
-            }
-            job.before.push_back(frame.moves[frame.taken]);
-        }
-    }
 
     /// What has been used up of the bounds.
     struct Usage {
@@ -389,17 +426,6 @@ class Explorer {
             all.laws[i] = std::max(all.laws[i], path.laws[i]);
     }
 
-    Case case_of(const std::vector<Move>& before, const std::vector<Frame>& path) const {
-        Case result = start_;
-        auto add = [&](const Move& move) {
-            if (move.crash) result.schedule.push_back(*move.crash);
-            result.schedule.push_back(move.op);
-        };
-        for (const Move& move : before) add(move);
-        for (const Frame& frame : path) add(frame.moves[frame.taken]);
-        return result;
-    }
-
     // ----- Moves
 
     std::vector<Move> moves_of(const Cluster& cluster) const {
@@ -417,18 +443,10 @@ class Explorer {
                     moves.push_back({op, Op{Step::crash, number(replica), calls % 6 + 6 * kept}});
             }
         };
-        // A message that stays in flight may arrive once, twice or never, so none is lost before
-        // there are too many; then any may be.
-        bool too_many = cluster.messages_in_flight() > bounds_.in_flight;
         for (std::size_t k = 0; k < cluster.messages_in_flight(); ++k) {
             std::size_t to = replica_of(cluster.message(k).to);
-            if (too_many) {
-                moves.push_back({Op{Step::drop, number(k), 0}});
-            } else if (cluster.is_alive(to)) {
-                add(Op{Step::duplicate, number(k), 0}, to);
-            }
+            if (cluster.is_alive(to)) add(Op{Step::duplicate, number(k), 0}, to);
         }
-        if (too_many) return moves;
         for (std::size_t i = 0; i < cluster.replicas(); ++i) {
             if (!cluster.is_alive(i)) {
                 moves.push_back({Op{Step::restart, number(i), 0}});
@@ -444,46 +462,66 @@ class Explorer {
         return moves;
     }
 
-    /// Some moves at random, to begin in the middle of things.
+    /// Some moves at random, with losses, to begin in the middle of things.
     void harvest() {
+        constexpr std::size_t few = 4;  // Messages.
         Random random(bounds_.seed);
         Bounds wanted = std::exchange(bounds_, Bounds{});
-        bounds_.terms = ~std::uint64_t{0} / 2;
         bounds_.transitions = bounds_.crashes = 2 * wanted.harvest_steps;
-        bounds_.in_flight = 2 * wanted.in_flight;
         Cluster cluster(start_.configuration);
         while (start_.schedule.size() < wanted.harvest_steps) {
             std::vector<Move> moves = moves_of(cluster);
             Op op = moves[random.below(moves.size())].op;
-            bool too_many = cluster.messages_in_flight() > wanted.in_flight;
-            if (too_many) op = {Step::drop, static_cast<std::uint32_t>(random.below(100)), 0};
+            if (cluster.messages_in_flight() > few)
+                op = {Step::drop, static_cast<std::uint32_t>(random.below(100)), 0};
             cluster.apply(op);
             start_.schedule.push_back(op);
         }
         bounds_ = wanted;
+        base_ = usage_of(cluster);
+    }
+
+    /// How far on a state is: it grows along most ways.
+    std::uint64_t rank_of(const Cluster& cluster) const {
+        std::uint64_t rank = 10'000 * cluster.ghost().coverage()[Event::crash];
+        for (std::size_t i = 0; i < cluster.replicas(); ++i) {
+            const DiskImage& disk = cluster.ghost().disk(i);
+            rank += 500 * disk.term.value + 20 * disk.log.last_index().value;
+            rank += disk.voted_for ? 5 : 0;
+            if (!cluster.is_alive(i)) continue;
+            const Status& status = cluster.status(i);
+            rank += 5 + 20 * status.commit_index.value;
+            if (status.role != Role::leader) continue;
+            for (const Progress& peer : status.progress)
+                rank += peer.match_index.value + peer.next_index.value + peer.sent_commit.value;
+        }
+        return rank;
     }
 
     // ----- Fingerprints
 
     /// Equal for clusters that differ only in what their replicas are called: the least over all
     /// ways to call them. Those that are told apart by what they hold need no trying.
-    std::uint64_t fingerprint(const Cluster& cluster) const {
+    Print print_of(const Cluster& cluster) const {
         std::size_t count = cluster.replicas();
         std::array<std::pair<std::uint64_t, std::size_t>, Configuration::replicas_max> local;
         for (std::size_t i = 0; i < count; ++i) local[i] = {local_hash(cluster, i), i};
         auto end = local.begin() + static_cast<std::ptrdiff_t>(count);
         std::sort(local.begin(), end);
-        std::uint64_t least = ~std::uint64_t{0};
+        std::optional<Print> least;
         do {
             bool sorted = std::is_sorted(
                 local.begin(), end, [](const auto& a, const auto& b) { return a.first < b.first; });
-            if (sorted) least = std::min(least, fingerprint(cluster, local));
+            if (!sorted) continue;
+            Print print = print_of(cluster, local);
+            if (!least || std::tie(print.local, print.all) < std::tie(least->local, least->all))
+                least = std::move(print);
         } while (std::next_permutation(local.begin(), end));
-        return least;
+        return *least;
     }
 
     template <class Local>
-    std::uint64_t fingerprint(const Cluster& cluster, const Local& local) const {
+    Print print_of(const Cluster& cluster, const Local& local) const {
         std::array<std::uint8_t, Configuration::replicas_max> rank{};
         std::vector<std::size_t> order(cluster.replicas());
         for (std::size_t k = 0; k < order.size(); ++k) {
@@ -491,21 +529,38 @@ class Explorer {
             rank[order[k]] = static_cast<std::uint8_t>(k);
         }
         auto rank_of = [&](ReplicaId id) -> std::uint64_t { return rank[replica_of(id)]; };
-        std::uint64_t hash = cluster.ghost_.fingerprint(order, rank_of);
-        hash = mix(hash, cluster.ghost().coverage()[Event::crash]);
-        for (std::size_t i : order) {
-            const Node& node = cluster.nodes_[i];
-            hash = mix(hash, local_hash(cluster, i));
-            if (node.replica) hash = mix(hash, relations_of(*node.replica, order, rank_of));
+        Print print;
+        print.local = cluster.ghost_.fingerprint(order, rank_of);
+        print.local = mix(print.local, cluster.ghost().coverage()[Event::crash]);
+        for (std::size_t k = 0; k < order.size(); ++k) {
+            const Node& node = cluster.nodes_[order[k]];
+            print.local = mix(print.local, local[k].first);
+            if (node.replica)
+                print.local = mix(print.local, relations_of(*node.replica, order, rank_of));
         }
         std::uint64_t messages = 0;  // In any order.
         for (std::size_t k = 0; k < cluster.messages_in_flight(); ++k) {
-            auto message = cluster.message(k);
-            message.from = ReplicaId{rank_of(message.from)};
-            message.to = ReplicaId{rank_of(message.to)};
-            messages += cluster.hash_of(message);
+            const auto& flying = cluster.flying_[k];
+            print.messages.push_back(Fingerprint::hash(rank[flying.from], rank[flying.to],
+                                                       flying.message->term, flying.hash));
+            messages += print.messages.back();
         }
-        return mix(hash, messages);
+        print.all = mix(print.local, messages);
+        return print;
+    }
+
+    /// Of each replica, all that decides what it makes of a message, and what it has in flight.
+    std::vector<std::uint64_t> receivers_of(const Cluster& cluster) const {
+        std::vector<std::uint64_t> hashes(cluster.replicas());
+        for (const auto& flying : cluster.flying_)
+            hashes[flying.from] +=
+                Fingerprint::hash(flying.from, flying.to, flying.message->term, flying.hash);
+        for (std::size_t i = 0; i < hashes.size(); ++i) {
+            const Node& node = cluster.nodes_[i];
+            hashes[i] = mix(mix(hashes[i], i), local_hash(cluster, i));
+            if (node.replica) hashes[i] = mix(hashes[i], Fingerprint::hash(*node.replica));
+        }
+        return hashes;
     }
 
     /// Of one replica, what does not speak of others by name.
@@ -548,10 +603,12 @@ class Explorer {
                 h = mix(h, peer.vote_granted ? 1 : 0);
                 continue;
             }
+            // Only of a chunk it matters that it is overdue.
+            bool overdue = peer.overdue && peer.state == Progress::snapshot;
             h = mix(h, peer.match_index.value << 32 | peer.next_index.value);
             h = mix(h, peer.sent_commit.value << 32 | peer.offset << 8 |
                            static_cast<std::uint64_t>(peer.state) << 4 | (peer.waiting ? 2U : 0U) |
-                           (peer.overdue ? 1U : 0U));
+                           (overdue ? 1U : 0U));
             for (const Progress::Inflight& message : peer.inflight)
                 h = mix(h, message.last_index.value);
         }

@@ -55,10 +55,13 @@ struct Fingerprint {
         return h;
     }
 
+    /// Of a message, its senders and receivers by whatever number.
+    static std::uint64_t hash(std::uint64_t from, std::uint64_t to, Term term, std::uint64_t body) {
+        return mix(mix(from << 8 | to, term.value), body);
+    }
     template <class T, class D, class NumberOf>
-    static std::uint64_t hash(const Message<T, D>& message, NumberOf number_of) {
-        std::uint64_t h = mix(message.from.value << 8 | message.to.value, message.term.value);
-        h = mix(h, message.body.index());
+    static std::uint64_t hash_of_body(const Message<T, D>& message, NumberOf number_of) {
+        std::uint64_t h = message.body.index();
         if (const auto* request = std::get_if<RequestVote>(&message.body)) {
             h = mix(h, (request->pre_vote ? 1U : 0U) + (request->last_log_index.value << 1));
             return mix(h, request->last_log_term.value);

@@ -223,8 +223,6 @@ class Simulator {
           ghost_(other.ghost_),
           nodes_(other.nodes_.size()),
           flying_(other.flying_),
-          flights_(other.flights_),
-          free_flights_(other.free_flights_),
           transitions_(other.transitions_),
           calls_(other.calls_),
           moment_(other.moment_),
@@ -279,7 +277,7 @@ class Simulator {
     /// Precondition: is_alive(i).
     const typename Traits::M& machine(std::size_t i) const { return *nodes_[i].machine.machine; }
     /// The message that deliver would take for this a; precondition: there are messages in flight.
-    const Message& message(std::size_t a) const { return flights_[flying_[pick(a)].flight]; }
+    const Message& message(std::size_t a) const { return *flying_[pick(a)].message; }
     /// What the clients of all transitions saw, in the order of their calls.
     std::vector<ClientCall<S>> history() const { return {calls_.begin() + 1, calls_.end()}; }
     const T& transition(std::uint64_t number) const { return transitions_[number]; }
@@ -413,7 +411,7 @@ class Simulator {
         }
         std::uint64_t messages = 0;  // In any order, unless links keep it.
         for (const Flying& flying : flying_) {
-            std::uint64_t one = hash_of(flights_[flying.flight]);
+            std::uint64_t one = hash_of(*flying.message);
             messages = configuration_.fifo != 0 ? mix(messages, one) : messages + mix(one, 1);
         }
         return mix(hash, messages);
@@ -463,13 +461,18 @@ class Simulator {
         }
     };
 
-    /// A message in flight, in the order of sending; the message itself lies in flights_.
+    /// A message in flight, in the order of sending. Copies of a simulator share it.
     struct Flying {
-        Time arrival;  // Where time passes by itself.
+        Time arrival;            // Where time passes by itself.
+        std::uint64_t hash = 0;  // Where it does not: of the message's body.
+        std::shared_ptr<Message> message;
         std::uint32_t record = 0;
-        std::uint16_t flight = 0;
         std::uint8_t from = 0;
         std::uint8_t to = 0;
+
+        Message take() {
+            return message.use_count() == 1 ? std::move(*message) : Message(*message);
+        }
     };
 
     /// One machine that applies everything that commits; its digests tell what each state should
@@ -654,8 +657,7 @@ class Simulator {
         if (node.machine.touched && !failure()) check_machine(i);
         // Without time, what it has to do at once is a part of the same step.
         if (configuration_.untimed == 0 || failure()) return;
-        if (node.deadline <= now) return poll(i);
-        forget_spent();
+        if (node.deadline <= now) poll(i);
     }
 
     /// Where there is no time, a timer fires when its step says so and never otherwise, and nobody
@@ -802,10 +804,8 @@ class Simulator {
         std::optional<std::size_t> found = find(op);
         if (!found) return;
         std::size_t at = *found;
-        Flying flying = flying_[at];
-        Message message =
-            how == Take::duplicate ? flights_[flying.flight] : std::move(flights_[flying.flight]);
-        if (how != Take::duplicate) forget(at);
+        Flying flying = how == Take::duplicate ? flying_[at] : forget(at);
+        Message message = flying.take();
         static constexpr std::array<Event, 4> events = {Event::delivery, Event::duplicate,
                                                         Event::drop, Event::corrupted};
         if (how != Take::deliver) ++coverage()[events[static_cast<std::size_t>(how)]];
@@ -846,29 +846,61 @@ class Simulator {
         return at;
     }
 
-    bool is_in_flight(const Message& message) const {
-        std::uint64_t hash = hash_of(message);
+    bool is_in_flight(const Message& message, std::uint64_t hash) const {
         return std::any_of(flying_.begin(), flying_.end(), [&](const Flying& flying) {
-            return hash_of(flights_[flying.flight]) == hash;
+            return flying.hash == hash && flying.message->term == message.term &&
+                   flying.message->from == message.from && flying.message->to == message.to;
         });
     }
 
-    /// Answers of the past change nothing any more, wherever they go: a term never falls.
-    void forget_spent() {
-        for (std::size_t at = flying_.size(); at > 0; --at) {
-            const Message& message = flights_[flying_[at - 1].flight];
-            const Node& node = nodes_[replica_of(message.to)];
-            Term term = node.replica ? node.replica->status().term
-                                     : ghost_.disk(replica_of(message.to)).term;
-            bool answers = std::holds_alternative<RequestVoteResponse>(message.body) ||
-                           std::holds_alternative<AppendEntriesResponse>(message.body);
-            if (answers && message.term < term) forget(at - 1);
+    /// What changes nothing any more, whenever it arrives, arrives at once and is not kept: states
+    /// that differ only in that are one. It does arrive, so that where it does change something,
+    /// the laws see what comes of it.
+    void deliver_spent() {
+        for (std::size_t at = 0; at < flying_.size();) {
+            if (!is_spent(*flying_[at].message)) {
+                ++at;
+                continue;
+            }
+            Flying flying = forget(at);
+            hand_over(flying.take(), flying.record);
+            at = 0;
         }
     }
 
-    void forget(std::size_t at) {
-        free_flights_.push_back(flying_[at].flight);
+    /// An answer of a past term, since terms never fall. Or, since within a term a replica goes
+    /// from candidate to leader or to follower and never back, an answer that nobody waits for; and
+    /// a request for a vote that was given already, if no candidate waits for the answer.
+    bool is_spent(const Message& message) const {
+        const auto* request = std::get_if<RequestVote>(&message.body);
+        const auto* vote = std::get_if<RequestVoteResponse>(&message.body);
+        bool appended = std::holds_alternative<AppendEntriesResponse>(message.body);
+        auto [term, role, voted_for] = standing(replica_of(message.to));
+        if (vote || appended) {
+            if (message.term != term) return message.term < term;
+            if (vote) return vote->pre_vote || !vote->vote_granted || role != Role::candidate;
+            return role != Role::leader && role != Role::candidate;
+        }
+        if (!request || request->pre_vote || message.term != term || !voted_for) return false;
+        Standing asks = standing(replica_of(message.from));
+        return voted_for != message.from || asks.term > term || asks.role != Role::candidate;
+    }
+
+    struct Standing {
+        Term term;
+        Role role = Role::follower;
+        std::optional<ReplicaId> voted_for = {};
+    };
+    Standing standing(std::size_t i) const {
+        const DiskImage& disk = ghost_.disk(i);
+        if (!is_alive(i)) return {disk.term, Role::follower, disk.voted_for};
+        return {status(i).term, status(i).role, status(i).voted_for};
+    }
+
+    Flying forget(std::size_t at) {
+        Flying flying = std::move(flying_[at]);
         flying_.erase(flying_.begin() + static_cast<std::ptrdiff_t>(at));
+        return flying;
     }
 
     void hand_over(Message message, std::uint32_t record, bool stays = false) {
@@ -962,10 +994,8 @@ class Simulator {
             pass(next - time_);
             if (first < flying_.size()) {
                 first = configuration_.fifo != 0 ? pick(first) : first;
-                Flying flying = flying_[first];
-                Message message = std::move(flights_[flying.flight]);
-                forget(first);
-                hand_over(std::move(message), flying.record);
+                Flying flying = forget(first);
+                hand_over(flying.take(), flying.record);
             } else if (who < nodes_.size()) {
                 note(Record::What::time_out, who, "reaches its deadline");
                 poll(who);
@@ -1195,11 +1225,9 @@ class Simulator {
             // Nobody needs so many events in so little time: somebody asks to be polled for ever.
             if (++events > 400'000) return false;
             if (!flying_.empty()) {
-                Flying flying = flying_.front();
-                Message message = std::move(flights_[flying.flight]);
-                forget(0);
+                Flying flying = forget(0);
                 if (record_) begin_step(name_of(flying) + " arrives");
-                hand_over(std::move(message), flying.record);
+                hand_over(flying.take(), flying.record);
             } else {
                 std::size_t next = running.front();
                 for (std::size_t i : running) {
@@ -1328,7 +1356,11 @@ class Simulator {
     // ----- Fingerprints
 
     std::uint64_t hash_of(const Message& message) const {
-        return Fingerprint::hash(
+        return Fingerprint::hash(message.from.value, message.to.value, message.term,
+                                 hash_of_body(message));
+    }
+    std::uint64_t hash_of_body(const Message& message) const {
+        return Fingerprint::hash_of_body(
             message, [this](const T& transition) { return number_of(transition.get_id()); });
     }
 
@@ -1352,6 +1384,7 @@ class Simulator {
     }
 
     void end_step() {
+        if (configuration_.untimed != 0 && !failure()) deliver_spent();
         if (!record_ || record_->steps.empty()) return;
         Record::Step& step = record_->steps.back();
         step.states.clear();
@@ -1493,8 +1526,6 @@ class Simulator {
     OwnStorage<S> own_storage_;
     std::vector<Node> nodes_;
     std::vector<Flying> flying_;
-    std::vector<Message> flights_;
-    std::vector<std::uint16_t> free_flights_;
     std::vector<T> transitions_;        // By number.
     std::vector<ClientCall<S>> calls_;  // By number.
     std::uint64_t moment_ = 0;          // Of the last call or answer.
@@ -1663,20 +1694,13 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     s.trace(message.from.value << 40 | message.to.value << 32 | message.term.value << 8 |
             message.body.index());
     // Without time, one copy of a message is as good as any number, since it can be repeated.
-    if (s.configuration_.untimed != 0 && s.is_in_flight(message)) return;
-    std::uint16_t flight = 0;
-    if (s.free_flights_.empty()) {
-        flight = static_cast<std::uint16_t>(s.flights_.size());
-        s.flights_.push_back(Message{});
-    } else {
-        flight = s.free_flights_.back();
-        s.free_flights_.pop_back();
-    }
+    std::uint64_t hash = s.configuration_.untimed != 0 ? s.hash_of_body(message) : 0;
+    if (s.configuration_.untimed != 0 && s.is_in_flight(message, hash)) return;
     std::uint32_t record = s.record_ ? s.record_message(message) : 0;
     if (s.record_) s.note(Record::What::send, node, "sends", record);
-    s.flights_[flight] = std::move(message);
     Duration travel = std::chrono::microseconds(200 + s.random_.below(20'000));
-    s.flying_.push_back({s.time_ + sender.delay + travel, record, flight,
+    s.flying_.push_back({s.time_ + sender.delay + travel, hash,
+                         std::make_shared<Message>(std::move(message)), record,
                          static_cast<std::uint8_t>(node), static_cast<std::uint8_t>(receiver)});
     if (s.flying_.size() > s.configuration_.flying_max) s.forget(0);
 }
