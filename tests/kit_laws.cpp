@@ -515,21 +515,25 @@ TEST_CASE("Bounded Memory: applied entries, uncommitted entries, the window, and
     follower.poll(2);
     CHECK(follower.broken() == "Bounded Memory");
 
-    // All of it is committed, but this one does not know.
-    Cluster log;
-    log.elect_and_commit();
-    log.enter(2, 1);
-    log.append(2, 1);
-    for (std::uint64_t k = 2; k <= 22; ++k) {
-        log.append(0, 1);
-        log.append(1, 1);
-        log.commit(0, k);
-        log.statuses[0].first_log_index = Index{k};
-        log.poll(0);
-        if (k == 22) CHECK(log.broken() == "nothing");
+    // All of it is committed, but this one does not know. What leaders add for themselves is not
+    // limited, and many can follow each other before any of it is committed.
+    for (bool limited : {true, false}) {
+        Cluster log;
+        log.elect_and_commit();
+        log.enter(2, 1);
         log.append(2, 1);
-        log.poll(2);
-        CHECK(log.broken() == (k < 22 ? "nothing" : "Bounded Memory"));
+        for (std::uint64_t k = 2; k <= 23; ++k) {
+            std::uint64_t number = limited ? log.ghost.proposed(0) : noop_number;
+            log.append(0, 1, number);
+            log.append(1, 1, number);
+            log.commit(0, k);
+            log.statuses[0].first_log_index = Index{k};
+            log.poll(0);
+            if (k == 23) CHECK(log.broken() == "nothing");
+            log.append(2, 1, number);
+            log.poll(2);
+            CHECK(log.broken() == (k < 23 || !limited ? "nothing" : "Bounded Memory"));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 // It prints its seed first, then how it gets on, and ends at the first law that breaks. Time
 // decides only when it ends: a schedule is the same whenever it runs. Without arguments it runs one
 // round.
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "testing/little_raft_testing.hpp"
 
@@ -20,7 +22,10 @@ using namespace little_raft::testing;
 namespace {
 struct Arguments {
     double minutes = 0;
-    Settings settings = Settings::from_environment({.wants_all_events = false, .title = "soak"});
+    Settings settings = Settings::from_environment(
+        {.threads = std::max<std::uint64_t>(1, std::thread::hardware_concurrency()),
+         .wants_all_events = false,
+         .title = "soak"});
 };
 
 std::optional<Arguments> parse(int count, char** values) {

@@ -881,15 +881,21 @@ class Ghost {
         if (is_short) return;
         // Each new leader adds one entry of its own, whatever the limit.
         const LogImage& log = disks_[i].log;
-        Index known = std::max(log.base.index, Index{committed_.size()});
-        for (Index k = known + 1; k <= log.last_index(); ++k) {
-            bool counts = log[k].number != noop_number && log[k].number < fates_.size() &&
-                          !fates_[log[k].number].repeats;
-            limit += counts ? 0 : 1;
-        }
-        require(law, status.last_log_index.value <= committed_.size() + limit,
+        auto limit_after = [&](Index known) {
+            std::uint64_t entries = limit;
+            for (Index k = std::max(log.base.index, known) + 1; k <= log.last_index(); ++k) {
+                bool counts = log[k].number != noop_number && log[k].number < fates_.size() &&
+                              !fates_[log[k].number].repeats;
+                entries += counts ? 0 : 1;
+            }
+            return entries;
+        };
+        Index committed{committed_.size()};
+        require(law, status.last_log_index <= committed + limit_after(committed),
                 "a log holds more uncommitted entries than any leader may add", i);
-        require(law, status.last_log_index - base <= kept + limit + unaware,
+        // Those of leaders that could not commit may all be committed before it hears of one.
+        require(law,
+                status.last_log_index - base <= kept + limit_after(status.commit_index) + unaware,
                 "the log is longer than snapshots and limits allow", i);
     }
 
