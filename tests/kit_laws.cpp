@@ -14,6 +14,7 @@
 using namespace little_raft::testing;
 using little_raft::AppendEntries;
 using little_raft::AppendEntriesResponse;
+using little_raft::Entry;
 using little_raft::Fault;
 using little_raft::Index;
 using little_raft::LogPosition;
@@ -190,6 +191,23 @@ TEST_CASE("Votes Are Earned: a vote for a log that is behind") {
     CHECK(cluster.broken() == "nothing");
     cluster.send(0, 1, 2, RequestVoteResponse{true, true}, RequestVote{true, Index{0}, Term{0}});
     CHECK(cluster.broken() == "Votes Are Earned");
+}
+
+TEST_CASE("Votes Are Earned: a candidate that no majority would vote for") {
+    Cluster preferred;
+    preferred.send(1, 0, 1, RequestVoteResponse{true, true});
+    preferred.enter(0, 1, 0);
+    preferred.send(0, 1, 1, RequestVote{});
+    CHECK(preferred.broken() == "nothing");
+    preferred.enter(0, 2, 0);
+    preferred.send(0, 1, 2, RequestVote{});
+    CHECK(preferred.broken() == "Votes Are Earned");
+
+    Cluster other;
+    other.send(1, 2, 1, RequestVoteResponse{true, true});
+    other.enter(0, 1, 0);
+    other.send(0, 1, 1, RequestVote{});
+    CHECK(other.broken() == "Votes Are Earned");
 }
 
 TEST_CASE("Terms Never Fall: in memory and on disk") {
@@ -565,6 +583,22 @@ TEST_CASE("Leader Bookkeeping: every untruth about a follower") {
     untrue.statuses[0].progress[2].next_index = Index{2};
     untrue.poll(0);
     CHECK(untrue.broken() == law);
+
+    // Where its log ended when it was elected it may begin; of what follows it leaves out nothing.
+    Cluster hole;
+    hole.elect_and_commit();
+    auto send = [&](std::uint64_t prev, std::size_t count) {
+        hole.send(0, 2, 1,
+                  AppendEntries<Command>{Index{prev}, Term{1}, Index{1},
+                                         std::vector<Entry<Command>>(count, {Term{1}, {}})});
+    };
+    send(1, 0);
+    send(1, 2);
+    send(0, 1);
+    send(3, 1);
+    CHECK(hole.broken() == "nothing");
+    send(5, 0);
+    CHECK(hole.broken() == law);
 }
 
 TEST_CASE("Calls as Promised: what a poll leaves unwritten, and a gap in the log") {

@@ -68,8 +68,7 @@ inline const LawText& text_of(Law law) {
          "[Raft 5.2, Figure 2: votedFor]"},
         {"Votes Are Earned",
          "A replica grants a vote, or a PreVote, only to a candidate whose log is at least as up "
-         "to "
-         "date as its own.",
+         "to date as its own; and none is a candidate to whom no majority granted a PreVote.",
          "[Raft 5.4.1, PhD 9.6]"},
         {"Terms Never Fall", "A replica's term never falls, not even by a crash.", "[Raft 5.1]"},
         {"Leader Append-Only",
@@ -77,8 +76,7 @@ inline const LawText& text_of(Law law) {
          "[Raft Figure 3, 5.3]"},
         {"Log Matching",
          "If two logs contain an entry with the same index and term, then the logs are identical "
-         "in "
-         "all entries up through the given index.",
+         "in all entries up through the given index.",
          "[Raft Figure 3, 5.3]"},
         {"Leader Completeness",
          "If an entry is committed in a term, then it is in the logs of the leaders of all "
@@ -94,13 +92,11 @@ inline const LawText& text_of(Law law) {
          "[Raft 5.3, 5.4.2]"},
         {"Order of Indexes",
          "Snapshot, applied, commit and last index never pass each other, and the commit index "
-         "never "
-         "falls while a process lives.",
+         "never falls while a process lives.",
          "[Raft Figure 2]"},
         {"Committed Is Never Cut",
          "An entry that is committed is never removed where it is known to be, nor from the "
-         "majority "
-         "that has it, but by a snapshot that covers it.",
+         "majority that has it, but by a snapshot that covers it.",
          "[Raft 5.4.3]"},
         {"Persist Before Send",
          "Whatever a message promises of its sender's term, vote and log is on its disk before.",
@@ -139,10 +135,13 @@ inline const LawText& text_of(Law law) {
          "[PhD 6.3]"},
         {"Liveness",
          "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
-         "whole log without a new transition, then commits a new one, and agrees.",
+         "whole log without a new transition, then commits a new one without waiting for a timer, "
+         "and agrees.",
          "[Raft 5.4.2, 5.6; PhD 4.2, 6.2]"},
-        {"Stability", "While nothing fails, or only a minority does, the leader stays.",
-         "[PhD 4.2.3, 9.6]"},
+        {"Stability",
+         "While nothing fails, or only a minority does, the leader stays; a candidate makes way "
+         "for it, and a PreVote changes nobody's term.",
+         "[Raft 5.2; PhD 4.2.3, 9.6]"},
         {"Own Invariant", "The subject's own invariant of its machine.", "the subject's invariant"},
     }};
     return texts[static_cast<std::size_t>(law)];
@@ -373,6 +372,7 @@ struct Limits {
     std::uint64_t inflight_bytes = 1;
     std::uint64_t bytes_per_message = 1;
     std::uint64_t uncommitted_entries = 1;
+    bool prevote = true;  ///< Candidates asked before.
 };
 
 // ----- Ghost -------------------------------------------------------------------------------------
@@ -552,11 +552,14 @@ class Ghost {
             ++coverage_[Event::election_started];
             require(law, overtaken || disk.synced_vote == message.from,
                     "a candidate asks for votes before its own is on disk", i);
+            require(Law::votes_are_earned, !limits_.prevote || was_preferred(i, message.term),
+                    "a replica stands for election without a majority's PreVotes", i);
         }
         if (vote && !vote->pre_vote && vote->vote_granted) {
             require(law, overtaken || disk.synced_vote == message.to,
                     "a vote is told before it is on disk", i);
         }
+        if (vote && vote->pre_vote && vote->vote_granted) grant_prevote(i, message);
         if (vote && vote->vote_granted && answered) {
             const LogImage& log = disk.log;
             LogPosition own{log.last_index(), log.term_at(log.last_index())};
@@ -570,11 +573,18 @@ class Ghost {
         }
         if (append) {
             note_leader(i, message.term);
+            Index end = append->prev_log_index + append->entries.size();
+            require(Law::leader_bookkeeping, append->prev_log_index <= sent_up_to(i, message, end),
+                    "a leader leaves out entries that it never sent", i);
             // A leader may die before anybody sees its Status.
             if (append->leader_commit.value > committed_.size())
                 leader_commits(i, append->leader_commit, message.term);
         }
-        if (std::holds_alternative<InstallSnapshot<D>>(message.body)) note_leader(i, message.term);
+        if (const auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
+            note_leader(i, message.term);
+            Index end = install->last_included.index;
+            sent_up_to(i, message, end);
+        }
     }
 
     // ----- After each poll
@@ -681,6 +691,10 @@ class Ghost {
         Term vote_term;  // Of the last vote on disk.
         std::optional<ReplicaId> vote;
         std::array<Index, replicas_max> matches{};  // As leader, of each follower.
+        std::array<Index, replicas_max> sent{};     // As leader, to each follower, ...
+        Term sent_in;                               // ... in this term.
+        std::array<bool, replicas_max> prevotes{};  // Granted to it, ...
+        Term preferred_in;                          // ... for this term.
         Term led_in;  // The last term in which it was seen to become leader.
         bool says_unknown = false;
         bool installed = false;
@@ -897,6 +911,36 @@ class Ghost {
         require(law,
                 status.last_log_index - base <= kept + limit_after(status.commit_index) + unaware,
                 "the log is longer than snapshots and limits allow", i);
+    }
+
+    /// How far a leader had sent its log to this receiver, which it now sends up to `end`. It may
+    /// begin with the end of the log with which it was elected, and what it has compacted is gone.
+    template <class Message>
+    Index sent_up_to(std::size_t i, const Message& message, Index end) {
+        Seen& seen = seen_[i];
+        if (seen.sent_in != message.term) {
+            seen.sent_in = message.term;
+            seen.sent.fill(disks_[i].log.last_index());
+        }
+        Index& sent = seen.sent[replica_of(message.to) % replicas_max];
+        Index before = std::max(sent, seen.commit_index);
+        sent = std::max(sent, end);
+        return before;
+    }
+
+    template <class Message>
+    void grant_prevote(std::size_t i, const Message& message) {
+        Seen& candidate = seen_[replica_of(message.to) % replicas_max];
+        if (message.term < candidate.preferred_in) return;
+        if (message.term > candidate.preferred_in) candidate.prevotes = {};
+        candidate.preferred_in = message.term;
+        candidate.prevotes[i] = true;
+    }
+    bool was_preferred(std::size_t i, Term term) const {
+        const Seen& seen = seen_[i];
+        auto votes = std::count(seen.prevotes.begin(), seen.prevotes.end(), true);
+        std::size_t majority = seen_.size() / 2 + 1;
+        return seen.preferred_in == term && static_cast<std::size_t>(votes) + 1 >= majority;
     }
 
     void check_bookkeeping(std::size_t i, const Status& status) {

@@ -515,6 +515,7 @@ class Simulator {
         limits.bytes_per_message =
             measures ? ~std::uint64_t{0} / 2 : configuration.entries_per_message * sizeof(Entry<T>);
         limits.uncommitted_entries = configuration.uncommitted_entries;
+        limits.prevote = configuration.untimed != 2;
         return limits;
     }
 
@@ -914,10 +915,26 @@ class Simulator {
         if (!node.replica) return note(Record::What::blocked, to, "finds nobody", record);
         ++coverage()[Event::delivery];
         note(stays ? Record::What::duplicate : Record::What::deliver, to, "arrives", record);
+        const auto* request = std::get_if<RequestVote>(&message.body);
+        bool alone = node.cluster.inbox.empty() && !node.paused;
+        bool only_asks = alone && request && request->pre_vote;
+        bool leads = alone && (std::holds_alternative<AppendEntries<T>>(message.body) ||
+                               std::holds_alternative<InstallSnapshot<D>>(message.body));
+        Term term = status(to).term;
+        Term sent_in = message.term;
         // What waits for one that is paused has its bounds too.
         if (node.cluster.inbox.size() < configuration_.flying_max)
             node.cluster.inbox.push_back(std::move(message));
         poll(to);
+        if (failure() || !is_alive(to) || status(to).fault) return;
+        if (only_asks) {
+            ghost_.require(Law::stability, status(to).term == term,
+                           "a PreVote changes the term of the one that is asked", to);
+        }
+        if (leads && sent_in == term) {
+            ghost_.require(Law::stability, status(to).role != Role::candidate,
+                           "a candidate goes on in a term that has a leader", to);
+        }
     }
 
     /// A transport notices damage; but its decoder has seen the bytes.
@@ -1173,6 +1190,7 @@ class Simulator {
                         "a healed majority does not elect a leader that commits its whole log"))
             return leader;
         std::uint64_t number = ghost_.fates().size();
+        Time before = nodes_[leader].now;
         propose(leader, 1);
         bool applied = run_until(running, limit, [&] {
             return ghost_.fates()[number].last == TransitionState::applied && at_rest();
@@ -1180,6 +1198,9 @@ class Simulator {
         if (!check_time(applied, core.front(),
                         "a healed majority does not replicate a new transition"))
             return leader;
+        // Messages take no time here, so no timer may be what makes it go on.
+        ghost_.require(Law::liveness, !others.empty() || nodes_[leader].now == before,
+                       "a transition waits for a timer, though nothing fails", leader);
         for (std::size_t i : running) ghost_.rested(i);
         return leader;
     }
