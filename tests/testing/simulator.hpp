@@ -1058,7 +1058,7 @@ class Simulator {
 
     void restart(std::size_t i) {
         if (record_) begin_step(name_of(i) + " is started again.");
-        if (nodes_[i].replica && nodes_[i].disk.failed) bury(i, mix(configuration_.seed, steps_));
+        if (nodes_[i].replica && nodes_[i].disk.failed) bury(i, mix(configuration_.seed, coverage()[Event::crash]));
         if (!nodes_[i].replica) {
             note(Record::What::restart, i, "starts");
             boot(i);
@@ -1160,7 +1160,7 @@ class Simulator {
             Node& node = nodes_[i];
             bool lives = std::find(core.begin(), core.end(), i) != core.end();
             if (node.replica && (!lives || node.disk.failed))
-                bury(i, mix(configuration_.seed, steps_ + i));
+                bury(i, mix(configuration_.seed, coverage()[Event::crash] * 8 + i));
             node.unreachable = 0;
             node.disk.calls_left.reset();
             node.disk.slow = 0;
