@@ -250,6 +250,24 @@ TEST_CASE("Log Matching: equal index and term with different histories") {
     CHECK(cluster.broken() == "Log Matching");
 }
 
+TEST_CASE("Log Matching: terms that fall along a log, or behind what was compacted") {
+    Cluster along;
+    along.enter(0, 2);
+    along.append(0, 2);
+    along.poll(0);
+    CHECK(along.broken() == "nothing");
+    along.append(0, 1);
+    along.poll(0);
+    CHECK(along.broken() == "Log Matching");
+
+    Cluster behind;
+    behind.enter(0, 2);
+    behind.ghost.disk(0).log.base = {Index{3}, Term{2}};
+    behind.append(0, 1);
+    behind.poll(0);
+    CHECK(behind.broken() == "Log Matching");
+}
+
 TEST_CASE("Leader Completeness: a leader that lacks what was committed before its term") {
     Cluster cluster;
     cluster.elect_and_commit();

@@ -76,7 +76,7 @@ inline const LawText& text_of(Law law) {
          "[Raft Figure 3, 5.3]"},
         {"Log Matching",
          "If two logs contain an entry with the same index and term, then the logs are identical "
-         "in all entries up through the given index.",
+         "in all entries up through the given index; and terms never fall along a log.",
          "[Raft Figure 3, 5.3]"},
         {"Leader Completeness",
          "If an entry is committed in a term, then it is in the logs of the leaders of all "
@@ -846,6 +846,10 @@ class Ghost {
 
     void check_log_matching(std::size_t i) {
         const LogImage& mine = disks_[i].log;
+        bool falls = !mine.marks.empty() && mine.marks.front().term < mine.base.term;
+        for (std::size_t k = 1; k < mine.marks.size(); ++k)
+            falls = falls || mine.marks[k].term < mine.marks[k - 1].term;
+        require(Law::log_matching, !falls, "the terms of a log fall", i);
         for (std::size_t k = 0; k < disks_.size(); ++k) {
             if (k == i) continue;
             const LogImage& other = disks_[k].log;
