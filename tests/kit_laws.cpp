@@ -571,6 +571,26 @@ TEST_CASE("Bounded Memory: applied entries, uncommitted entries, the window, and
             CHECK(log.broken() == (k < 23 || !limited ? "nothing" : "Bounded Memory"));
         }
     }
+
+    // What a poll took in that never came to its end is not applied, and comes on top.
+    for (bool ends : {true, false}) {
+        Cluster log;
+        log.elect_and_commit();
+        log.enter(2, 1);
+        log.append(2, 1);
+        for (std::uint64_t k = 2; k <= 23; ++k) {
+            std::uint64_t number = log.ghost.proposed(0);
+            log.append(0, 1, number);
+            log.append(1, 1, number);
+            log.commit(0, k);
+            log.statuses[0].first_log_index = Index{k};
+            log.poll(0);
+            log.append(2, 1, number);
+            if (k == 23 && !ends) log.ghost.booted(2, log.statuses[2], LogPosition{});
+            log.poll(2);
+        }
+        CHECK(log.broken() == (ends ? "Bounded Memory" : "nothing"));
+    }
 }
 
 TEST_CASE("Leader Bookkeeping: every untruth about a follower") {
