@@ -19,7 +19,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -83,19 +82,10 @@ struct Bounds {
     /// The reverse of to_text; what is not named keeps its default. Nothing if the text names
     /// something else, or no number, or no replicas that a cluster can have.
     static std::optional<Bounds> of(const std::string& text) {
-        Bounds bounds;
-        std::istringstream in(text);
-        for (std::string word; in >> word;) {
-            bool known = false;
-            for (const Field& field : fields()) {
-                if (word.rfind(std::string(field.name) + '=', 0) != 0) continue;
-                std::istringstream number(word.substr(word.find('=') + 1));
-                known = (number >> bounds.*field.value) && number.peek() == EOF;
-            }
-            if (!known) return std::nullopt;
-        }
-        bool possible = bounds.replicas > 0 && bounds.replicas <= Configuration::replicas_max;
-        return possible ? std::optional(bounds) : std::nullopt;
+        std::optional<Bounds> bounds = read_fields<Bounds>(text);
+        bool possible =
+            bounds && bounds->replicas > 0 && bounds->replicas <= Configuration::replicas_max;
+        return possible ? bounds : std::nullopt;
     }
 };
 

@@ -105,6 +105,24 @@ enum class Finale : std::uint8_t {
 };
 inline constexpr std::uint64_t finales = 6;
 
+/// Of "NAME=NUMBER NAME=NUMBER ..."; what is not named keeps its default. Nothing if the text names
+/// what is no field, or no number.
+template <class T>
+std::optional<T> read_fields(const std::string& text) {
+    T read;
+    std::istringstream in(text);
+    for (std::string word; in >> word;) {
+        bool known = false;
+        for (const auto& field : T::fields()) {
+            if (word.rfind(std::string(field.name) + '=', 0) != 0) continue;
+            std::istringstream number(word.substr(word.find('=') + 1));
+            known = (number >> read.*field.value) && number.peek() == EOF;
+        }
+        if (!known) return std::nullopt;
+    }
+    return read;
+}
+
 /// A cluster and its limits. All but the size are small, so that every limit is met soon. The
 /// limits of bytes are given in entries of the subject's transition.
 struct Configuration {
@@ -183,23 +201,17 @@ struct Configuration {
     /// The reverse of to_text; fields that are not named keep their defaults. Nothing if the text
     /// is no configuration.
     static std::optional<Configuration> of(const std::string& text) {
-        Configuration configuration;
-        std::istringstream in(text);
-        for (std::string word; in >> word;) {
-            bool known = false;
-            for (const Field& field : fields()) {
-                if (word.rfind(std::string(field.name) + '=', 0) != 0) continue;
-                std::istringstream number(word.substr(word.find('=') + 1));
-                known = (number >> configuration.*field.value) && number.peek() == EOF &&
-                        configuration.*field.value <= field.max;
-            }
-            if (!known) return std::nullopt;
+        std::optional<Configuration> read = read_fields<Configuration>(text);
+        if (!read) return std::nullopt;
+        const Configuration& configuration = *read;
+        for (const Field& field : fields()) {
+            if (configuration.*field.value > field.max) return std::nullopt;
         }
         bool positive = configuration.replicas > 0 && configuration.chunk_bytes > 0 &&
                         configuration.entries_per_message > 0 &&
                         configuration.inflight_messages > 0 && configuration.inflight_entries > 0 &&
                         configuration.uncommitted_entries > 0 && configuration.flying_max > 0;
-        return positive ? std::optional(configuration) : std::nullopt;
+        return positive ? read : std::nullopt;
     }
 };
 
