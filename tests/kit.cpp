@@ -42,6 +42,22 @@ TEST_CASE("only a random majority is healed, and the least that can do in half t
     CHECK(least < 180);
 }
 
+TEST_CASE("what was lost before all healed may wait for a heartbeat, what comes after must not") {
+    // The answers of replica 1 are lost, so the leader takes its window to it for full.
+    Result result = replay<DigestTest>(
+        "replicas=4 snapshot_delta=8 snapshot_trailing=2 chunk_bytes=7 entries_per_message=2 "
+        "inflight_messages=3 "
+        "inflight_entries=100 uncommitted_entries=20 noop_transition=0 "
+        "flying_max=60 fifo=0 finale=0 untimed=0 seed=11138012298104308628",
+        "time_out 0 7; advance 0 44196; deliver 0 0; run 0 15239; time_out 0 0; time_out "
+        "0 0; advance 0 31456; deliver 0 0; advance 0 20107; run 0 42; run 0 61090; "
+        "advance 0 20156; run 0 28773; time_out 0 0; advance 0 61006; run 0 42980; "
+        "one_way 0 3; propose 3 0; slow_disk 3 51; time_out 0 0; propose 3 0; run 0 "
+        "34669; propose 3 0; run 0 39922; run 0 34; ",
+        some(1));
+    CHECK_MESSAGE(result.passed, result.text);
+}
+
 TEST_CASE("seeds matter: no two of a hundred take the same course") {
     std::set<std::uint64_t> traces;
     for (std::uint64_t index = 0; index < 100; ++index) {

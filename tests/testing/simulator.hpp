@@ -1058,7 +1058,8 @@ class Simulator {
 
     void restart(std::size_t i) {
         if (record_) begin_step(name_of(i) + " is started again.");
-        if (nodes_[i].replica && nodes_[i].disk.failed) bury(i, mix(configuration_.seed, coverage()[Event::crash]));
+        if (nodes_[i].replica && nodes_[i].disk.failed)
+            bury(i, mix(configuration_.seed, coverage()[Event::crash]));
         if (!nodes_[i].replica) {
             note(Record::What::restart, i, "starts");
             boot(i);
@@ -1182,7 +1183,7 @@ class Simulator {
         std::size_t leader = nodes_.size();
         auto at_rest = [&] {
             leader = leader_of(core);
-            return agree(core) && flying_.empty() && follow(core, leader);
+            return agree(core) && flying_.empty() && follow(core, leader) && knows(leader, core);
         };
         bool settled = run_until(
             running, limit, [&] { return at_rest() && (only >= nodes_.size() || leader == only); });
@@ -1217,6 +1218,17 @@ class Simulator {
             if (status(i).role == Role::leader && status(i).term == highest) leader = i;
         }
         return leader;
+    }
+
+    /// Whether the leader knows that all of these have all it has: answers that were lost earlier
+    /// it learns only from the next heartbeat.
+    bool knows(std::size_t leader, const Set& core) const {
+        const auto& progress = status(leader).progress;
+        return std::all_of(progress.begin(), progress.end(), [&](const Progress& peer) {
+            bool counts = std::find(core.begin(), core.end(), replica_of(peer.id)) != core.end();
+            return !counts || (peer.match_index == status(leader).last_log_index &&
+                               peer.inflight.empty() && !peer.waiting);
+        });
     }
 
     bool agree(const Set& core) const {
