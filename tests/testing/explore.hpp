@@ -97,7 +97,8 @@ struct Exploration {
     std::uint64_t depth = 0;        ///< Steps in the longest path walked.
     Coverage coverage;
     std::optional<Failure> failure;
-    Case counterexample;  ///< The shortest, if a law broke.
+    /// If a law broke: the shortest, unless it lies deeper than search_max states show.
+    Case counterexample;
 };
 
 /// States that were seen: of those that differ only in their messages, the ones with the most.
@@ -162,10 +163,10 @@ class Explorer {
     /// Tells how it goes every hundred thousand states.
     template <class Tell>
     Exploration run(Tell tell, std::uint64_t threads = 1) {
-        Exploration found = Walk{*this, false}.run(tell, threads);
+        Exploration found = Walk{*this, false, bounds_.states_max}.run(tell, threads);
         if (!found.failure) return found;
         // The first path found is seldom the shortest; by the length of the way, it is.
-        Exploration nearest = Walk{*this, true}.run([](const Exploration&) {}, 1);
+        Exploration nearest = Walk{*this, true, search_max}.run([](const Exploration&) {}, 1);
         if (nearest.failure) {
             found.failure = nearest.failure;
             found.counterexample = nearest.counterexample;
@@ -179,6 +180,7 @@ class Explorer {
  private:
     using Cluster = Simulator<S>;
     using Node = typename Cluster::Node;
+    static constexpr std::uint64_t search_max = 300'000;
 
     /// One step of the walk: an op, after another that says when the replica dies in it.
     struct Move {
@@ -196,7 +198,8 @@ class Explorer {
     /// A state to go on from.
     struct State {
         std::unique_ptr<Cluster> cluster;
-        std::uint64_t local = 0;
+        std::uint64_t local = 0;  // As in Print; so is ...
+        std::uint64_t all = 0;    // ... this.
         SeenStates::Set messages = {};
         std::uint64_t rank = 0;
         std::size_t link = 0;  // The last step of the way here.
@@ -212,7 +215,8 @@ class Explorer {
 
     class Walk {
      public:
-        Walk(const Explorer& explorer, bool shortest) : explorer_(explorer), shortest_(shortest) {}
+        Walk(const Explorer& explorer, bool shortest, std::uint64_t states_max)
+            : explorer_(explorer), shortest_(shortest), states_max_(states_max) {}
 
         template <class Tell>
         Exploration run(Tell tell, std::uint64_t threads) {
@@ -273,11 +277,11 @@ class Explorer {
 
         /// Nothing once all are walked.
         std::optional<State> next(std::unique_lock<std::mutex>& lock) {
-            std::uint64_t limit = explorer_.bounds_.states_max;
             ++idle_;
             while (true) {
                 changed_.wait(lock, [&] { return over_ || !heap_.empty() || idle_ == threads_; });
-                over_ = over_ || heap_.empty() || (limit > 0 && result_.states >= limit);
+                bool gives_up = states_max_ > 0 && result_.states >= states_max_;
+                over_ = over_ || heap_.empty() || gives_up;
                 if (over_) {
                     changed_.notify_all();
                     return std::nullopt;
@@ -295,7 +299,6 @@ class Explorer {
         /// Where a step may lead. Of a failure, the step that led to it is the last.
         std::vector<Successor> expand(const State& state, Exploration& part,
                                       Deliveries& without_effect) const {
-            Print before = explorer_.print_of(*state.cluster);
             std::vector<std::uint64_t> receivers = explorer_.receivers_of(*state.cluster);
             std::vector<Successor> successors;
             std::optional<Op> done;
@@ -325,10 +328,10 @@ class Explorer {
                 part.failure = cluster->failure();
                 if (!part.failure && !explorer_.is_within(*cluster)) continue;
                 Print after = part.failure ? Print{} : explorer_.print_of(*cluster);
-                bool idle = !part.failure && !move.crash && after.local == before.local;
+                bool idle = !part.failure && !move.crash && after.local == state.local;
                 if (idle) {
                     done = move.op;  // It calls no disk.
-                    if (after.all == before.all) {
+                    if (after.all == state.all) {
                         // If it was answered at all, the answer is still in flight.
                         std::uint64_t arrived = cluster->coverage()[Event::delivery] -
                                                 state.cluster->coverage()[Event::delivery];
@@ -346,7 +349,7 @@ class Explorer {
         }
 
         void add(const State& from, Successor successor) {
-            State state{std::move(successor.cluster), successor.print.local};
+            State state{std::move(successor.cluster), successor.print.local, successor.print.all};
             for (std::uint64_t message : successor.print.messages) {
                 auto number = static_cast<std::uint32_t>(numbers_.size());
                 state.messages.push_back(numbers_.try_emplace(message, number).first->second);
@@ -377,6 +380,7 @@ class Explorer {
 
         const Explorer& explorer_;
         bool shortest_ = false;
+        std::uint64_t states_max_ = 0;
         std::uint64_t threads_ = 1;
         std::mutex mutex_;  // Of what follows.
         std::condition_variable changed_;

@@ -944,7 +944,9 @@ class Ghost {
 
     template <class Message>
     void grant_prevote(std::size_t i, const Message& message) {
-        Seen& candidate = seen_[replica_of(message.to) % replicas_max];
+        std::size_t to = replica_of(message.to);
+        if (to >= seen_.size()) return;  // A stranger.
+        Seen& candidate = seen_[to];
         if (message.term < candidate.preferred_in) return;
         if (message.term > candidate.preferred_in) candidate.prevotes = {};
         candidate.preferred_in = message.term;
