@@ -42,9 +42,7 @@
 #ifndef LITTLE_RAFT_HPP
 #define LITTLE_RAFT_HPP
 
-#include <array>
 #include <chrono>
-#include <compare>
 #include <concepts>
 #include <condition_variable>
 #include <cstdint>
@@ -215,14 +213,12 @@ struct Entry {
 //                 <--- AppendEntriesResponse
 
 /// [Raft Figure 2, RequestVote RPC]. With pre_vote the question is only whether the vote would be
-/// granted in the message's term, which the sender has not entered yet [PhD 9.6].
+/// granted in the next term, which the sender has not entered yet [PhD 9.6].
 struct RequestVote {
     bool pre_vote = false;
-    Index last_log_index;  ///< Where the candidate's log ends: it must not lack what is committed.
-    Term last_log_term;
+    LogPosition last_log;  ///< Where the candidate's log ends: it must not lack what is committed.
 };
 
-/// A granted PreVote carries the term that was asked for, every other answer the voter's own.
 struct RequestVoteResponse {
     bool pre_vote = false;  ///< Which question this answers.
     bool vote_granted = false;
@@ -232,10 +228,9 @@ struct RequestVoteResponse {
 /// commit: there is one path for all.
 template <class T>
 struct AppendEntries {
-    Index prev_log_index;  ///< The entry just before these: the follower must hold the same one.
-    Term prev_log_term;
-    Index leader_commit;            ///< Not capped: the follower takes of it what it can verify.
-    std::vector<Entry<T>> entries;  ///< Those at prev_log_index + 1 and on.
+    LogPosition prev_log;  ///< The entry just before these: the follower must hold the same one.
+    Index leader_commit;   ///< Not capped: the follower takes of it what it can verify.
+    std::vector<Entry<T>> entries;  ///< Those at prev_log.index + 1 and on.
 };
 
 /// Answers AppendEntries. Deviates: InstallSnapshot too, since a follower that lacks the beginning
@@ -262,7 +257,7 @@ struct InstallSnapshot {
 };
 
 /// What a Cluster carries. It is trusted: who could have written it is for the transport to check.
-/// `term` is the sender's current term, but for PreVotes [Raft 5.1].
+/// `term` is the sender's current term [Raft 5.1].
 template <class T, class D>
 struct Message {
     ReplicaId from;
@@ -468,15 +463,6 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
     return sizeof(entry);
 }
 
-/// SplitMix64: the distributions of <random> differ between standard libraries, and a run must be
-/// the same everywhere.
-constexpr std::uint64_t next_random(std::uint64_t& state) {
-    std::uint64_t z = (state += 0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-}
-
 // ===== 6 Log =====================================================================================
 
 /// The entries that no snapshot covers yet, some that one does, and the position just before them:
@@ -496,7 +482,7 @@ class Log {
     }
 
     /// Precondition: first_index() <= index <= last().index.
-    const Entry<T>& operator[](Index index) const { return entries_[index - first_index()]; }
+    const Entry<T>& operator[](Index index) const { return *at(index); }
 
     /// Nothing where the log does not reach, or no longer.
     std::optional<Term> term_at(Index index) const {
@@ -519,15 +505,12 @@ class Log {
 
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
     /// >= first_index().
-    void truncate_from(Index index) {
-        entries_.erase(entries_.begin() + offset(index), entries_.end());
-    }
+    void truncate_from(Index index) { entries_.erase(at(index), entries_.end()); }
 
     /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
     /// follows there belongs to another history.
     void compact(LogPosition base) {
-        auto end = holds(base) ? entries_.begin() + offset(base.index + 1) : entries_.end();
-        entries_.erase(entries_.begin(), end);
+        entries_.erase(entries_.begin(), holds(base) ? at(base.index + 1) : entries_.end());
         base_ = base;
     }
 
@@ -543,12 +526,12 @@ class Log {
             if (bytes > 0 && bytes + more > bytes_max) break;
             bytes += more;
         }
-        return {{entries_.begin() + offset(first), entries_.begin() + offset(end)}, bytes};
+        return {{at(first), at(end)}, bytes};
     }
 
  private:
-    std::ptrdiff_t offset(Index index) const {
-        return static_cast<std::ptrdiff_t>(index - first_index());
+    auto at(Index index) const {
+        return entries_.begin() + static_cast<std::ptrdiff_t>(index - first_index());
     }
 
     LogPosition base_;
@@ -674,12 +657,9 @@ struct Progress {
 /// What stopped a replica for good. It takes no part any more and sends nothing; mend the cause and
 /// construct another.
 struct Fault {
-    enum Kind {
-        bad_options,                   ///< Options or peer ids that cannot work.
-        bad_stored_log,                ///< The Storage loaded a log that cannot have been written.
-        snapshot_and_log_do_not_meet,  ///< Entries between the snapshot and the log are missing.
-        sync_failed,                   ///< Storage::sync returned false.
-    };
+    /// Options or peer ids that cannot work; a log from the Storage that cannot have been written;
+    /// entries missing between the snapshot and the log; a Storage::sync that returned false.
+    enum Kind { bad_options, bad_stored_log, snapshot_and_log_do_not_meet, sync_failed };
     Kind kind = bad_options;
     std::string_view text = {};  ///< For people.
 };
@@ -689,11 +669,11 @@ enum class Role { follower, pre_candidate, candidate, leader };
 
 /// What happened since this object was made, for dashboards and tests.
 struct Counters {
-    std::uint64_t elections_started = 0;     ///< Candidacies; PreVotes that failed do not count.
-    std::uint64_t elections_won = 0;         ///< Terms that this replica led or leads.
-    std::array<std::uint64_t, 5> sent = {};  ///< Messages by kind, in the order of Message::body.
-    std::array<std::uint64_t, 5> received = {};  ///< The same.
-    std::uint64_t dropped = 0;                   ///< Received, but out of date or of no use here.
+    std::uint64_t elections_started = 0;  ///< Candidacies; PreVotes that failed do not count.
+    std::uint64_t elections_won = 0;      ///< Terms that this replica led or leads.
+    std::uint64_t sent[5] = {};           ///< Messages by kind, in the order of Message::body.
+    std::uint64_t received[5] = {};       ///< The same.
+    std::uint64_t dropped = 0;            ///< Received, but out of date or of no use here.
     std::uint64_t malformed = 0;  ///< Received, but no correct replica would have sent it here.
     std::uint64_t snapshots_sent = 0;  ///< Transfers begun.
 };
@@ -786,13 +766,11 @@ class Replica {
         random_ = options_.seed ^ (id.value * 0xd1342543de82ef95);
         status_.id = id;
         status_.membership.voters = {id};
-        for (ReplicaId peer : peers) {
+        for (ReplicaId peer : peers)
             if (peer != id) status_.membership.voters.push_back(peer);
-        }
         become(Role::follower);
-        for (const Progress& member : status_.progress) {
+        for (const Progress& member : status_.progress)
             require(find(member.id) == &member, Fault::bad_options, "a peer is named twice");
-        }
         if (!status_.fault) load();
         publish();
     }
@@ -956,9 +934,8 @@ class Replica {
 
     /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
     /// Requests for votes do too, since a candidate's own vote is part of what they say.
-    void answer(ReplicaId to, Term term, Body body) {
-        answers_.push_back({status_.id, to, term, {}});
-        answers_.back().body = std::move(body);
+    void answer(ReplicaId to, Body body) {
+        answers_.push_back({status_.id, to, status_.term, std::move(body)});
     }
 
     /// Every message takes this way: is it possible at all, whose term is it of, what does it say.
@@ -979,14 +956,16 @@ class Replica {
     bool is_well_formed(const Message& message) {
         if (message.to != status_.id || message.from == status_.id || !find(message.from))
             return false;
-        if (message.term == Term{} || message.term.value >= absurd) return false;
+        if (message.term.value >= absurd) return false;
+        if (auto* request = std::get_if<RequestVote>(&message.body))
+            return request->pre_vote || message.term > Term{};
         if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-            Term last = detail::greatest(append->prev_log_term, Term{1});
+            Term last = detail::greatest(append->prev_log.term, Term{1});
             for (const Entry<T>& entry : append->entries) {
                 if (entry.term < last) return false;
                 last = entry.term;
             }
-            return last <= message.term && append->prev_log_index.value < absurd;
+            return last <= message.term && append->prev_log.index.value < absurd;
         }
         if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
             const auto& [index, term] = install->last_included;
@@ -998,26 +977,18 @@ class Replica {
     /// The rule for terms, once for all messages, so that what follows may take it that the
     /// message's term is this replica's own [Raft 5.1]. False: the message ends here.
     ///
-    /// Three cases keep replicas from being stranded. A message of the past is answered, where it
-    /// asks for something, so that its sender learns the term. A request for votes from the future
-    /// is ignored while a leader is heard. A PreVote for the next term, and its being granted, do
-    /// not bring that term about; its refusal carries the voter's term and does.
+    /// A message of the past is answered, where it asks for something, so that its sender learns
+    /// the term and is not stranded. While a leader is heard, nobody is helped to depose it
+    /// [PhD 4.2.3].
     bool admit_term(const Message& message) {
-        const auto* request = std::get_if<RequestVote>(&message.body);
-        const auto* response = std::get_if<RequestVoteResponse>(&message.body);
-        bool asks_ahead = request && request->pre_vote;
+        bool campaigns = std::holds_alternative<RequestVote>(message.body);
         bool leads = message.body.index() == 2 || message.body.index() == 4;
-        bool grants_ahead = response && response->pre_vote && response->vote_granted;
-        if (message.term < status_.term) {
-            if (request) answer(message.from, status_.term, RequestVoteResponse{asks_ahead, false});
-            if (leads) answer(message.from, status_.term, AppendEntriesResponse{});
-            return drop(), false;
-        }
-        if (message.term == status_.term) return true;
-        // Liveness: while a leader is heard, nobody is helped to depose it [PhD 4.2.3].
-        if (request && hears_leader()) return drop(), false;
-        // A PreVote's term is one that nobody has entered yet [PhD 9.6].
-        if (!asks_ahead && !grants_ahead) become_follower(message.term);
+        bool past = message.term < status_.term;
+        if (past && campaigns) answer(message.from, RequestVoteResponse{});
+        if (past && leads) answer(message.from, AppendEntriesResponse{});
+        bool ahead = message.term > status_.term;
+        if (past || (ahead && campaigns && hears_leader())) return drop(), false;
+        if (ahead) become_follower(message.term);
         return true;
     }
 
@@ -1031,9 +1002,8 @@ class Replica {
 
     /// Nothing for a stranger. There are few members, so a look at each is the cheapest way.
     Progress* find(ReplicaId id) {
-        for (Progress& member : status_.progress) {
+        for (Progress& member : status_.progress)
             if (member.id == id) return &member;
-        }
         return nullptr;
     }
 
@@ -1044,11 +1014,13 @@ class Replica {
         return status_.leader && now_ < leader_contact_ + options_.election_timeout_range.min;
     }
 
-    /// Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2].
+    /// Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2]. By a generator
+    /// of its own (Knuth's MMIX): those of <random> differ between standard libraries.
     void reset_election_timer() {
         const auto& [min, max] = options_.election_timeout_range;
+        random_ = random_ * 6364136223846793005 + 1442695040888963407;
         auto spread = static_cast<std::uint64_t>((max - min).count()) + 1;
-        auto drawn = static_cast<Duration::rep>(detail::next_random(random_) % spread);
+        auto drawn = static_cast<Duration::rep>((random_ >> 16) % spread);
         election_deadline_ = now_ + min + Duration(drawn);
     }
 
@@ -1062,10 +1034,9 @@ class Replica {
         unsent_ = false;
         heartbeat_deadline_ = never;
         status_.progress.clear();
-        for (ReplicaId voter : status_.membership.voters) {
+        for (ReplicaId voter : status_.membership.voters)
             status_.progress.push_back(
                 {.id = voter, .next_index = log_.last().index + 1, .last_contact = now_});
-        }
     }
 
     /// Safety: term and vote change together, are written together, and nothing that follows from
@@ -1091,17 +1062,39 @@ class Replica {
         become(role);
         reset_election_timer();
         bool pre_vote = role == Role::pre_candidate;
-        Term asked = next_term();
-        if (!pre_vote) enter_term(asked, status_.id);
+        if (!pre_vote) enter_term({status_.term.value + 1}, status_.id);
         status_.counters.elections_started += pre_vote ? 0 : 1;
-        RequestVote request{pre_vote, log_.last().index, log_.last().term};
-        for (const Progress& voter : status_.progress) {
-            if (voter.id != status_.id) answer(voter.id, asked, request);
-        }
+        for (const Progress& voter : status_.progress)
+            if (voter.id != status_.id) answer(voter.id, RequestVote{pre_vote, log_.last()});
     }
 
-    /// It begins by probing all others for where their logs meet its own [Raft 5.3].
-    void become_leader() {
+    /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
+    /// nobody has voted. It binds nobody: no vote is kept, and the election timer goes on.
+    void on(const Message& message, const RequestVote& request) {
+        bool free_to_vote = status_.voted_for ? status_.voted_for == message.from : !status_.leader;
+        if (request.pre_vote) free_to_vote = !hears_leader();
+        // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
+        bool granted = free_to_vote && request.last_log >= log_.last();
+        if (granted && !request.pre_vote) {
+            enter_term(status_.term, message.from);
+            reset_election_timer();
+        }
+        answer(message.from, RequestVoteResponse{request.pre_vote, granted});
+    }
+
+    void on(const Message& message, const RequestVoteResponse& response) {
+        // Safety: an answer counts for the very question that is on.
+        Role asking = response.pre_vote ? Role::pre_candidate : Role::candidate;
+        if (status_.role != asking || !response.vote_granted) return drop();
+        find(message.from)->vote_granted = true;
+        maybe_win();
+    }
+
+    /// A majority of PreVotes begins the election, a majority of votes ends it. A leader begins by
+    /// probing all others for where their logs meet its own [Raft 5.3].
+    void maybe_win() {
+        if (!detail::quorum(status_.progress, &Progress::vote_granted, true)) return;
+        if (status_.role == Role::pre_candidate) return campaign(Role::candidate);
         become(Role::leader);
         status_.leader = status_.id;
         ++status_.counters.elections_won;
@@ -1114,49 +1107,12 @@ class Replica {
         append_as_leader(std::move(first));
     }
 
-    Term next_term() const { return {status_.term.value + 1}; }
-
-    /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote binds nobody: no vote is kept, and the
-    /// election timer goes on.
-    void on(const Message& message, const RequestVote& request) {
-        bool ahead = message.term > status_.term;  // A PreVote; see admit_term.
-        bool free_to_vote = status_.voted_for ? status_.voted_for == message.from : !status_.leader;
-        // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
-        LogPosition last{request.last_log_index, request.last_log_term};
-        bool granted = (free_to_vote || ahead) && last >= log_.last();
-        if (granted && !request.pre_vote) {
-            enter_term(status_.term, message.from);
-            reset_election_timer();
-        }
-        answer(message.from, granted ? message.term : status_.term,
-               RequestVoteResponse{request.pre_vote, granted});
-    }
-
-    void on(const Message& message, const RequestVoteResponse& response) {
-        // Safety: an answer counts for the very question that is on.
-        Role asking = response.pre_vote ? Role::pre_candidate : Role::candidate;
-        Term asked = response.pre_vote ? next_term() : status_.term;
-        if (status_.role != asking || message.term != asked || !response.vote_granted)
-            return drop();
-        find(message.from)->vote_granted = true;
-        maybe_win();
-    }
-
-    /// A majority of PreVotes begins the election, a majority of votes ends it.
-    void maybe_win() {
-        if (!detail::quorum(status_.progress, &Progress::vote_granted, true)) return;
-        status_.role == Role::candidate ? become_leader() : campaign(Role::candidate);
-    }
-
     /// A timer that is overdue fires once: a replica that slept does not make up for lost beats.
     void fire_timers() {
         if (now_ >= heartbeat_deadline_) send_heartbeats();
         if (now_ < election_deadline_) return;
-        status_.role == Role::leader ? check_quorum() : campaign(Role::pre_candidate);
-    }
-
-    /// Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
-    void check_quorum() {
+        if (status_.role != Role::leader) return campaign(Role::pre_candidate);
+        // Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
         find(status_.id)->last_contact = now_;
         Time heard = detail::quorum(status_.progress, &Progress::last_contact, now_);
         election_deadline_ = heard + options_.election_timeout_range.max;
@@ -1170,25 +1126,21 @@ class Replica {
     // leaves in one message each. Heartbeats only keep time and notice losses.
 
     /// All of them, each poll: those that this replica cannot replicate get their final state now.
+    /// Entries are limited whoever appended them, bytes by what was taken here; and what is alone
+    /// passes, or a large transition could never be replicated.
     void take_pending_transitions() {
         for (T& transition : machine_->get_pending_transitions()) {
             Entry<T> entry{status_.term, std::move(transition)};
-            if (status_.role != Role::leader) {
+            std::uint64_t entries = log_.last().index - status_.commit_index;
+            std::uint64_t bytes = own_bytes_ > 0 ? own_bytes_ + detail::bytes_of(entry) : 0;
+            if (status_.role != Role::leader)
                 register_state(entry, TransitionState::abandoned_not_leader);
-            } else if (is_overloaded(entry)) {
+            else if (entries >= options_.uncommitted_entries_max ||
+                     bytes > options_.uncommitted_bytes_max)
                 register_state(entry, TransitionState::abandoned_overloaded);
-            } else {
+            else
                 append_as_leader(std::move(entry));
-            }
         }
-    }
-
-    /// By entries, whoever appended them, and by bytes of those taken here. The limit of bytes lets
-    /// an entry pass that is alone, or a large one could never be replicated.
-    bool is_overloaded(const Entry<T>& entry) const {
-        std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
-        return log_.last().index - status_.commit_index >= options_.uncommitted_entries_max ||
-               (own_bytes_ > 0 && bytes > options_.uncommitted_bytes_max);
     }
 
     /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property.
@@ -1207,9 +1159,8 @@ class Replica {
     void replicate() {
         if (!std::exchange(unsent_, false)) return;
         maybe_commit();  // So that the news of a commit travels with what else there is.
-        for (Progress& peer : status_.progress) {
+        for (Progress& peer : status_.progress)
             if (peer.id != status_.id) replicate_to(peer);
-        }
     }
 
     /// In replicate, message follows message without waiting for answers; in the other states there
@@ -1237,9 +1188,9 @@ class Replica {
     void send_append(Progress& peer, std::vector<Entry<T>> entries) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
         peer.sent_commit = detail::least(status_.commit_index, prev + entries.size());
-        AppendEntries<T> request{prev, *log_.term_at(prev), status_.commit_index,
-                                 std::move(entries)};
-        send({status_.id, peer.id, status_.term, std::move(request)});
+        send({status_.id, peer.id, status_.term,
+              AppendEntries<T>{
+                  {prev, *log_.term_at(prev)}, status_.commit_index, std::move(entries)}});
     }
 
     /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
@@ -1315,34 +1266,25 @@ class Replica {
 
     /// Tells the leader that the log here equals its own up to `match`, and will after a crash.
     void acknowledge(Index match) {
-        answer(*status_.leader, status_.term, AppendEntriesResponse{true, match, {}});
+        answer(*status_.leader, AppendEntriesResponse{true, match, {}});
     }
 
     /// Tells the leader that the log here does not hold `prev`, and what to try instead.
     void refuse(LogPosition prev) {
         std::uint64_t arrived = incoming_ ? detail::size_in_chunks(incoming_->data) : 0;
-        answer(*status_.leader, status_.term,
+        answer(*status_.leader,
                AppendEntriesResponse{false, prev.index, log_.last_not_after(prev), arrived});
     }
 
     /// [Raft Figure 2, AppendEntries RPC, receiver 2 to 5].
     void on(const Message& message, AppendEntries<T>& request) {
         if (!follow(message.from)) return drop();
-        LogPosition prev{request.prev_log_index, request.prev_log_term};
+        LogPosition prev = request.prev_log;
         // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
         if (prev.index < status_.commit_index) return acknowledge(status_.commit_index);
         if (!log_.holds(prev)) return refuse(prev);
-        append_as_follower(prev.index, request.entries);
-        // Safety: only this much is known to equal the leader's log, however long this one is.
-        Index verified = prev.index + request.entries.size();
-        Index commit = detail::least(request.leader_commit, verified);
-        status_.commit_index = detail::greatest(status_.commit_index, commit);
-        acknowledge(verified);
-    }
-
-    /// `index` is that of the entry before these.
-    void append_as_follower(Index index, std::vector<Entry<T>>& entries) {
-        for (Entry<T>& entry : entries) {
+        Index index = prev.index;
+        for (Entry<T>& entry : request.entries) {
             // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
             if (log_.term_at(++index) == entry.term) continue;
             if (index <= log_.last().index) {
@@ -1353,6 +1295,10 @@ class Replica {
             }
             log_.append(std::move(entry));
         }
+        // Safety: only this much is known to equal the leader's log, however long this one is.
+        Index commit = detail::least(request.leader_commit, index);
+        status_.commit_index = detail::greatest(status_.commit_index, commit);
+        acknowledge(index);
     }
 
     // ----- Commit and apply ----------------------------------------------------------------------
@@ -1390,13 +1336,10 @@ class Replica {
             // Safety: an entry that another log replaced may come back from a third. It never
             // commits only once a later term's entry has, since no log goes on from that with an
             // older term.
-            while (oldest_own() && oldest_own()->at.term < entry.term) {
+            while (oldest_own() && oldest_own()->at.term < entry.term)
                 settle_own(TransitionState::abandoned_conflict_with_leader);
-            }
             LogPosition at{status_.last_applied, entry.term};
-            if (oldest_own() && oldest_own()->at == at) {
-                settle_own(TransitionState::committed);
-            }
+            if (oldest_own() && oldest_own()->at == at) settle_own(TransitionState::committed);
             if (auto* transition = std::get_if<T>(&entry.command)) {
                 machine_->apply_transition(*transition);
                 register_state(entry, TransitionState::applied);
@@ -1475,15 +1418,10 @@ class Replica {
             incoming_ = Snapshot<D>{at.index, at.term, D{}};
         bool in_order = request.offset == detail::size_in_chunks(incoming_->data);
         in_order ? detail::join(incoming_->data, request.data) : drop();
-        bool complete = in_order && request.done;
-        complete ? install_snapshot() : refuse(at);
-    }
-
-    /// [Raft Figure 13]. The log holds neither the snapshot's last entry nor, behind that place,
-    /// anything that could commit.
-    void install_snapshot() {
+        if (!in_order || !request.done) return refuse(at);
+        // The log holds neither the snapshot's last entry nor, behind that place, anything that
+        // could commit.
         apply_committed();
-        LogPosition at = incoming_->last_included();
         while (oldest_own() && oldest_own()->at <= at) {
             bool covered = oldest_own()->at.index <= at.index;
             settle_own(covered ? TransitionState::outcome_unknown
@@ -1522,9 +1460,8 @@ class Replica {
             if (vote_changed_) storage_->save_vote(status_.term, status_.voted_for);
             if (compacted_) storage_->compact(log_.base());
             if (grew) storage_->append(stable_index_ + 1, log_.slice(stable_index_ + 1).first);
-            if (vote_changed_ || compacted_ || grew) {
+            if (vote_changed_ || compacted_ || grew)
                 require(storage_->sync(), Fault::sync_failed, "the storage failed to sync");
-            }
         }
         vote_changed_ = compacted_ = false;
         stable_index_ = log_.last().index;

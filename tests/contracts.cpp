@@ -347,13 +347,13 @@ struct Encoded : Sound {
         out.number(message.from.value).number(message.to.value).number(term);
         out.number(message.body.index());
         if (auto* vote = std::get_if<lr::RequestVote>(&message.body)) {
-            out.number(vote->pre_vote).number(vote->last_log_index.value);
-            out.number(vote->last_log_term.value);
+            out.number(vote->pre_vote).number(vote->last_log.index.value);
+            out.number(vote->last_log.term.value);
         } else if (auto* answer = std::get_if<lr::RequestVoteResponse>(&message.body)) {
             out.number(answer->pre_vote);
             out.number(slip != Slip::forgets_a_vote && answer->vote_granted);
         } else if (auto* append = std::get_if<lr::AppendEntries<Put>>(&message.body)) {
-            out.number(append->prev_log_index.value).number(append->prev_log_term.value);
+            out.number(append->prev_log.index.value).number(append->prev_log.term.value);
             out.number(append->leader_commit.value);
             std::uint64_t count = 0;
             Writer entries;
@@ -389,7 +389,7 @@ struct Encoded : Sound {
             case 0: {
                 bool pre_vote = yes();
                 Index index{number()};
-                message.body = lr::RequestVote{pre_vote, index, Term{number()}};
+                message.body = lr::RequestVote{pre_vote, {index, Term{number()}}};
                 break;
             }
             case 1: {
@@ -398,7 +398,8 @@ struct Encoded : Sound {
                 break;
             }
             case 2: {
-                lr::AppendEntries<Put> append{Index{number()}, Term{number()}, Index{number()}, {}};
+                lr::AppendEntries<Put> append{
+                    {Index{number()}, Term{number()}}, Index{number()}, {}};
                 std::uint64_t count = number();
                 if (slip == Slip::believes_sizes) append.entries.reserve(count);
                 if (slip == Slip::refuses_many && count > 64) return std::nullopt;

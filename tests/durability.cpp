@@ -149,7 +149,7 @@ struct TracedNode {
         poll();
         time_out();
         std::uint64_t next = status().term.value + 1;
-        poll({from(2, next, lr::RequestVoteResponse{true, true})});
+        poll({from(2, next - 1, lr::RequestVoteResponse{true, true})});
         poll({from(2, next, lr::RequestVoteResponse{false, true})});
         REQUIRE(status().role == Role::leader);
     }
@@ -168,7 +168,7 @@ struct TracedNode {
 
 AppendEntries append(std::uint64_t prev, std::uint64_t prev_term, std::uint64_t commit,
                      const std::vector<std::uint64_t>& terms) {
-    return {{prev}, {prev_term}, {commit}, entries_of_terms(terms, prev + 1)};
+    return {{{prev}, {prev_term}}, {commit}, entries_of_terms(terms, prev + 1)};
 }
 
 }  // namespace
@@ -217,7 +217,7 @@ TEST_CASE("a candidacy is written with its vote, in one call, before anybody is 
     node.poll();
     // A PreVote promises nothing.
     CHECK(node.time_out() == Strings{"vote request to 2", "vote request to 3"});
-    CHECK(node.poll({node.from(2, 1, lr::RequestVoteResponse{true, true})}) ==
+    CHECK(node.poll({node.from(2, 0, lr::RequestVoteResponse{true, true})}) ==
           Strings{"save_vote 1 1", "sync", "vote request to 2", "vote request to 3"});
     // The first entry leaves before it is written.
     CHECK(node.poll({node.from(2, 1, lr::RequestVoteResponse{false, true})}) ==
@@ -279,7 +279,7 @@ TEST_CASE("what changes nothing writes nothing") {
     CHECK(node.poll({node.from(3, 1, lr::RequestVote{})}) == Strings{"vote to 3"});
     CHECK(node.poll({node.from(3, 2, lr::RequestVote{})}).empty());
     node.now += node.options.election_timeout_range.min;
-    CHECK(node.poll({node.from(3, 2, lr::RequestVote{true, Index{2}, Term{1}})}).front() ==
+    CHECK(node.poll({node.from(3, 1, lr::RequestVote{true, {Index{2}, Term{1}}})}).front() ==
           "vote to 3");
     CHECK(node.disk.written.term == Term{1});
 }
@@ -392,7 +392,7 @@ TEST_CASE("a failed sync stops a candidate before it asks") {
     TracedNode node;
     node.poll();
     node.time_out();
-    check_failed_sync(node, {node.from(2, 1, lr::RequestVoteResponse{true, true})}, {});
+    check_failed_sync(node, {node.from(2, 0, lr::RequestVoteResponse{true, true})}, {});
 }
 
 TEST_CASE("a failed sync stops the taker of a snapshot before it answers") {
@@ -440,7 +440,7 @@ std::vector<Event> record_life() {
     take({node.from(2, 1, append(2, 1, 3, {1, 1}))});  // Applies 3: a snapshot of its own.
     take({});
     node.now += 500ms;  // Replica 2 is not heard any more.
-    take({node.from(3, 2, lr::RequestVote{false, Index{9}, Term{1}})});
+    take({node.from(3, 2, lr::RequestVote{false, {Index{9}, Term{1}}})});
     take({node.from(3, 2, append(3, 1, 3, {2, 2}))});  // A conflict.
     take({node.from(3, 2, append(5, 2, 5, {2}))});
     take({node.from(3, 2, snapshot(10, 2, 0, false))});
@@ -448,12 +448,12 @@ std::vector<Event> record_life() {
     take({node.from(3, 2, append(11, 2, 11, {2, 2}))});
     // A term, a vote, a conflict and a commit in one poll.
     node.now += 500ms;
-    take({node.from(2, 3, lr::RequestVote{false, Index{12}, Term{3}}),
+    take({node.from(2, 3, lr::RequestVote{false, {Index{12}, Term{3}}}),
           node.from(2, 3, append(11, 2, 12, {3, 3, 3}))});
     // A term, a snapshot and entries behind it in one poll.
     take({node.from(3, 4, snapshot(20, 4, 0, true)), node.from(3, 4, append(20, 4, 20, {4, 4}))});
     node.time_out();
-    take({node.from(3, 5, lr::RequestVoteResponse{true, true})});
+    take({node.from(3, 4, lr::RequestVoteResponse{true, true})});
     take({node.from(3, 5, lr::RequestVoteResponse{false, true})});
     REQUIRE(node.status().role == Role::leader);
     node.machine.pending = {{101, 1}, {102, 1}, {103, 1}};
@@ -465,7 +465,7 @@ std::vector<Event> record_life() {
     take({node.from(2, 6, append(node.status().commit_index.value, 5, 0, {6}))});
     take({node.from(2, 6, snapshot(40, 6, 0, true)), node.from(3, 7, lr::RequestVote{})});
     node.now += 500ms;
-    take({node.from(3, 8, lr::RequestVote{false, Index{41}, Term{7}})});
+    take({node.from(3, 8, lr::RequestVote{false, {Index{41}, Term{7}}})});
     CHECK_FALSE(node.status().fault);
     return node.trace.events;
 }
@@ -526,7 +526,7 @@ void check_restart(const Event& disk, const Event& snapshot, const Promises& pro
         REQUIRE(term == found.term);
         ReplicaId rival = candidate == ReplicaId{2} ? ReplicaId{3} : ReplicaId{2};
         node = restart();
-        node->poll({{rival, {1}, term, lr::RequestVote{false, Index{999}, term}}});
+        node->poll({{rival, {1}, term, lr::RequestVote{false, {Index{999}, term}}}});
         REQUIRE(node->wire.sent.size() == 1);
         CHECK_FALSE(std::get<lr::RequestVoteResponse>(node->wire.sent[0].body).vote_granted);
     }
@@ -534,7 +534,7 @@ void check_restart(const Event& disk, const Event& snapshot, const Promises& pro
         if (held.to < found.term) continue;  // A newer leader may have replaced it.
         CAPTURE(held.position.index.value);
         node = restart();
-        AppendEntries probe{held.position.index, held.position.term, {}, {}};
+        AppendEntries probe{held.position, {}, {}};
         node->poll({node->from(2, found.term.value + 1, probe)});
         REQUIRE(node->wire.sent.size() == 1);
         auto answer = std::get<lr::AppendEntriesResponse>(node->wire.sent[0].body);
@@ -587,9 +587,9 @@ TEST_CASE("whichever write is the last one, nothing that was promised is lost") 
 
 TEST_CASE("what was synced before a crash is all that a restarted replica knows") {
     Node node;
-    node.poll({node.from(2, 1, AppendEntries{{}, {}, Index{2}, entries_of_terms({1, 1, 1})})});
+    node.poll({node.from(2, 1, AppendEntries{{}, Index{2}, entries_of_terms({1, 1, 1})})});
     node.disk.sync_fails = true;
-    node.poll({node.from(2, 2, AppendEntries{Index{3}, Term{1}, {}, entries_of_terms({2}, 4)})});
+    node.poll({node.from(2, 2, AppendEntries{{Index{3}, Term{1}}, {}, entries_of_terms({2}, 4)})});
     node.disk.sync_fails = false;
     node.restart();
     CHECK_FALSE(node.status().fault);
@@ -598,7 +598,7 @@ TEST_CASE("what was synced before a crash is all that a restarted replica knows"
     // What is committed is not written down: it has to be told again.
     CHECK(node.status().commit_index == Index{});
     CHECK(node.machine.applied.empty());
-    node.poll({node.from(2, 1, AppendEntries{Index{3}, Term{1}, Index{2}, {}})});
+    node.poll({node.from(2, 1, AppendEntries{{Index{3}, Term{1}}, Index{2}, {}})});
     CHECK(node.machine.applied == std::vector<std::uint64_t>{1, 2});
 }
 
@@ -610,7 +610,7 @@ TEST_CASE("a restarted leader is a follower that reports no more on what it had 
     node.restart();
     CHECK(node.status().role == Role::follower);
     CHECK(node.disk.written.voted_for == ReplicaId{1});
-    node.poll({node.from(2, 2, AppendEntries{Index{2}, Term{1}, Index{2}, {}})});
+    node.poll({node.from(2, 2, AppendEntries{{Index{2}, Term{1}}, Index{2}, {}})});
     CHECK(node.machine.states_of(7) == std::vector{TransitionState::applied});
 }
 
@@ -743,7 +743,7 @@ TEST_CASE("a snapshot of a later term than the one stored brings its term along"
     CHECK(node->status().term >= Term{5});
     node->poll();
     CHECK(node->disk.durable.term >= Term{5});
-    node->poll({node->from(3, 5, lr::RequestVote{false, Index{9}, Term{5}})});
+    node->poll({node->from(3, 5, lr::RequestVote{false, {Index{9}, Term{5}}})});
     CHECK_FALSE(node->status().fault);
 }
 
@@ -756,7 +756,7 @@ TEST_CASE("term and vote are taken up") {
     CHECK_FALSE(votes[0].vote_granted);
     CHECK(votes[1].vote_granted);
     node->time_out();
-    node->poll({node->from(2, 8, lr::RequestVoteResponse{true, true})});
+    node->poll({node->from(2, 7, lr::RequestVoteResponse{true, true})});
     CHECK(node->status().term == Term{8});
 }
 
@@ -773,7 +773,7 @@ TEST_CASE("a replica without a Storage does its work from memory") {
     lr::Time now{};
     replica.poll(now);
     replica.poll(now += 2s);
-    wire.inbox = {{{2}, {1}, {1}, lr::RequestVoteResponse{true, true}}};
+    wire.inbox = {{{2}, {1}, {0}, lr::RequestVoteResponse{true, true}}};
     replica.poll(now);
     wire.inbox = {{{2}, {1}, {1}, lr::RequestVoteResponse{false, true}}};
     machine.pending = {{1, 1}, {2, 2}};

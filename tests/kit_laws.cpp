@@ -187,15 +187,16 @@ TEST_CASE("Votes Are Earned: a vote for a log that is behind") {
     cluster.enter(0, 1);
     cluster.append(0, 1);
     cluster.enter(0, 2, 1);
-    cluster.send(0, 1, 2, RequestVoteResponse{false, true}, RequestVote{false, Index{1}, Term{1}});
+    cluster.send(0, 1, 2, RequestVoteResponse{false, true},
+                 RequestVote{false, {Index{1}, Term{1}}});
     CHECK(cluster.broken() == "nothing");
-    cluster.send(0, 1, 2, RequestVoteResponse{true, true}, RequestVote{true, Index{0}, Term{0}});
+    cluster.send(0, 1, 2, RequestVoteResponse{true, true}, RequestVote{true, {Index{0}, Term{0}}});
     CHECK(cluster.broken() == "Votes Are Earned");
 }
 
 TEST_CASE("Votes Are Earned: a candidate that no majority would vote for") {
     Cluster preferred;
-    preferred.send(1, 0, 1, RequestVoteResponse{true, true});
+    preferred.send(1, 0, 0, RequestVoteResponse{true, true});
     preferred.enter(0, 1, 0);
     preferred.send(0, 1, 1, RequestVote{});
     CHECK(preferred.broken() == "nothing");
@@ -204,7 +205,7 @@ TEST_CASE("Votes Are Earned: a candidate that no majority would vote for") {
     CHECK(preferred.broken() == "Votes Are Earned");
 
     Cluster other;
-    other.send(1, 2, 1, RequestVoteResponse{true, true});
+    other.send(1, 2, 0, RequestVoteResponse{true, true});
     other.enter(0, 1, 0);
     other.send(0, 1, 1, RequestVote{});
     CHECK(other.broken() == "Votes Are Earned");
@@ -317,7 +318,7 @@ TEST_CASE(
     Cluster by_message;
     by_message.enter(0, 1, 0);
     by_message.append(0, 1);
-    by_message.send(0, 1, 1, AppendEntries<Command>{{}, {}, Index{1}, {}});
+    by_message.send(0, 1, 1, AppendEntries<Command>{{}, Index{1}, {}});
     CHECK(by_message.broken() == "Commit Rule");
 
     Cluster old;
@@ -388,7 +389,8 @@ TEST_CASE("Persist Before Send: term, vote, own vote, entries, and another's nam
     CHECK(broken_by(3, AppendEntriesResponse{}) == "Persist Before Send");
     CHECK(broken_by(2, RequestVoteResponse{false, true}) == "Persist Before Send");
     CHECK(broken_by(1, RequestVoteResponse{false, true}) == "nothing");  // Overtaken by term 2.
-    CHECK(broken_by(3, RequestVoteResponse{true, true}) == "nothing");   // It binds nobody.
+    CHECK(broken_by(2, RequestVoteResponse{true, true}) == "nothing");   // It binds nobody.
+    CHECK(broken_by(3, RequestVoteResponse{true, true}) == "Persist Before Send");
     CHECK(broken_by(2, RequestVote{}) == "Persist Before Send");
 
     Cluster name;
@@ -615,7 +617,8 @@ TEST_CASE("Leader Bookkeeping: every untruth about a follower") {
     hole.elect_and_commit();
     auto send = [&](std::uint64_t prev, std::size_t count) {
         hole.send(0, 2, 1,
-                  AppendEntries<Command>{Index{prev}, Term{1}, Index{1},
+                  AppendEntries<Command>{{Index{prev}, Term{1}},
+                                         Index{1},
                                          std::vector<Entry<Command>>(count, {Term{1}, {}})});
     };
     send(1, 0);

@@ -223,14 +223,14 @@ struct TextTest : lrt::DigestTest {
 
  private:
     static void write(std::ostream& out, const lr::RequestVote& body) {
-        out << ' ' << body.pre_vote << ' ' << body.last_log_index.value << ' '
-            << body.last_log_term.value;
+        out << ' ' << body.pre_vote << ' ' << body.last_log.index.value << ' '
+            << body.last_log.term.value;
     }
     static void write(std::ostream& out, const lr::RequestVoteResponse& body) {
         out << ' ' << body.pre_vote << ' ' << body.vote_granted;
     }
     static void write(std::ostream& out, const lr::AppendEntries<lrt::Command>& body) {
-        out << ' ' << body.prev_log_index.value << ' ' << body.prev_log_term.value << ' '
+        out << ' ' << body.prev_log.index.value << ' ' << body.prev_log.term.value << ' '
             << body.leader_commit.value << ' ' << body.entries.size();
         for (const auto& entry : body.entries) {
             const auto* command = std::get_if<lrt::Command>(&entry.command);
@@ -248,7 +248,7 @@ struct TextTest : lrt::DigestTest {
     }
     static lr::RequestVote read_request(std::istream& in) {
         lr::RequestVote body;
-        in >> body.pre_vote >> body.last_log_index.value >> body.last_log_term.value;
+        in >> body.pre_vote >> body.last_log.index.value >> body.last_log.term.value;
         return body;
     }
     static lr::RequestVoteResponse read_vote(std::istream& in) {
@@ -259,7 +259,7 @@ struct TextTest : lrt::DigestTest {
     static lr::AppendEntries<lrt::Command> read_append(std::istream& in) {
         lr::AppendEntries<lrt::Command> body{};
         std::size_t count = 0;
-        in >> body.prev_log_index.value >> body.prev_log_term.value >> body.leader_commit.value >>
+        in >> body.prev_log.index.value >> body.prev_log.term.value >> body.leader_commit.value >>
             count;
         for (std::size_t k = 0; k < count && in; ++k) {
             lr::Entry<lrt::Command> entry{};

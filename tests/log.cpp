@@ -273,10 +273,3 @@ TEST_CASE("data of single bytes are cut and joined, others are not") {
     lr::detail::join(joined, std::string("23"));
     CHECK(joined == "0123");
 }
-
-TEST_CASE("the generator is SplitMix64") {
-    std::uint64_t state = 0;
-    CHECK(lr::detail::next_random(state) == 0xe220a8397b1dcdaf);
-    CHECK(lr::detail::next_random(state) == 0x6e789e6aa1b965f4);
-    CHECK(lr::detail::next_random(state) == 0x06c45d188009454f);
-}

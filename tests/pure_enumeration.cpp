@@ -384,7 +384,8 @@ TEST_CASE("a follower's log after any AppendEntries is that of Figure 2, in memo
                         Follower follower(log, base);
                         follower.poll(
                             {follower.from(2, present,
-                                           AppendEntries{Index{prev}, Term{prev_term}, Index{0},
+                                           AppendEntries{{Index{prev}, Term{prev_term}},
+                                                         Index{0},
                                                          entries_at(prev + 1, entries)})});
                         auto answers = follower.sent_of<lr::AppendEntriesResponse>();
                         bool right = answers.size() == 1 && !follower.status().fault;
@@ -488,8 +489,9 @@ TEST_CASE("a vote goes to whoever has the later term at the end, or the longer l
                     if ((index == 0) != (term == 0)) continue;
                     for (bool pre_vote : {false, true}) {
                         Follower follower(log, base);
-                        follower.poll({follower.from(
-                            2, present + 1, lr::RequestVote{pre_vote, Index{index}, Term{term}})});
+                        follower.poll(
+                            {follower.from(2, present + 1,
+                                           lr::RequestVote{pre_vote, {Index{index}, Term{term}}})});
                         auto answers = follower.sent_of<lr::RequestVoteResponse>();
                         std::uint64_t last = *term_at(log, log.size());
                         bool granted = term > last || (term == last && index >= log.size());

@@ -43,18 +43,19 @@ TEST_CASE("a transition is not abandoned while a third replica may still commit 
 
     // The leader of the next term never saw it and replaces it ...
     Entry other{Term{term + 1}, lr::Noop{}};
-    node.poll({node.from(3, term + 1, AppendEntries{at - 1, Term{term}, Index{0}, {other}})});
+    node.poll({node.from(3, term + 1, AppendEntries{{at - 1, Term{term}}, Index{0}, {other}})});
     CHECK(node.machine.states_of(77) == std::vector{lr::TransitionState::queued});
 
     SUBCASE("... but one after that has it, and commits it") {
         Entry own{Term{term + 2}, lr::Noop{}};
-        node.poll({node.from(2, term + 2, AppendEntries{at - 1, Term{term}, at + 1, {lost, own}})});
+        node.poll(
+            {node.from(2, term + 2, AppendEntries{{at - 1, Term{term}}, at + 1, {lost, own}})});
         CHECK(node.machine.states_of(77) == std::vector{lr::TransitionState::queued,
                                                         lr::TransitionState::committed,
                                                         lr::TransitionState::applied});
     }
     SUBCASE("... and commits what is there instead: now it is abandoned") {
-        node.poll({node.from(3, term + 1, AppendEntries{at, Term{term + 1}, at, {}})});
+        node.poll({node.from(3, term + 1, AppendEntries{{at, Term{term + 1}}, at, {}})});
         CHECK(node.machine.states_of(77) ==
               std::vector{lr::TransitionState::queued,
                           lr::TransitionState::abandoned_conflict_with_leader});
@@ -103,7 +104,7 @@ TEST_CASE(
         node.poll();
         for (Message& message : node.sent()) {
             auto* append = std::get_if<AppendEntries>(&message.body);
-            if (append && message.to == ReplicaId{2}) asked.push_back(append->prev_log_index);
+            if (append && message.to == ReplicaId{2}) asked.push_back(append->prev_log.index);
         }
     }
     REQUIRE(asked.size() == 50);
@@ -169,7 +170,7 @@ TEST_CASE("a transfer that ends behind the log's beginning is followed by anothe
     node.advance(options.heartbeat_timeout);
     for (Message& message : node.sent()) {
         auto* append = std::get_if<AppendEntries>(&message.body);
-        if (append && message.to == ReplicaId{2}) nothing.match_index = append->prev_log_index;
+        if (append && message.to == ReplicaId{2}) nothing.match_index = append->prev_log.index;
     }
     node.poll({node.from(2, term, nothing)});
     auto chunks = node.sent_of<InstallSnapshot>();
@@ -205,7 +206,7 @@ TEST_CASE("a probe that waits while the log is compacted past it ends in a snaps
     std::optional<Index> asked;
     for (Message& message : node.sent()) {
         auto* append = std::get_if<AppendEntries>(&message.body);
-        if (append && message.to == ReplicaId{2}) asked = append->prev_log_index;
+        if (append && message.to == ReplicaId{2}) asked = append->prev_log.index;
     }
     REQUIRE(asked.has_value());
     node.poll({node.from(2, term, lr::AppendEntriesResponse{false, *asked, {}})});
@@ -219,14 +220,14 @@ TEST_CASE("an own entry behind an installed snapshot of its term can still commi
     for (std::uint64_t id = 70; id < 73; ++id) node.machine.pending.push_back({id, 0});
     node.poll();  // At 2, 3 and 4.
     Entry other{Term{term + 1}, lr::Noop{}};
-    node.poll({node.from(3, term + 1, AppendEntries{Index{1}, Term{term}, Index{0}, {other}})});
+    node.poll({node.from(3, term + 1, AppendEntries{{Index{1}, Term{term}}, Index{0}, {other}})});
     InstallSnapshot snapshot{{Index{3}, Term{term}}, 0, std::string(16, '\0'), true};
     node.poll({node.from(2, term + 2, snapshot)});
     using enum lr::TransitionState;
     CHECK(node.machine.states_of(70) == std::vector{queued, outcome_unknown});
     CHECK(node.machine.states_of(71) == std::vector{queued, outcome_unknown});
     Entry own{Term{term}, Command{72, 0}};
-    node.poll({node.from(2, term + 2, AppendEntries{Index{3}, Term{term}, Index{4}, {own}})});
+    node.poll({node.from(2, term + 2, AppendEntries{{Index{3}, Term{term}}, Index{4}, {own}})});
     CHECK(node.machine.states_of(72) == std::vector{queued, committed, applied});
 }
 
@@ -266,10 +267,11 @@ TEST_CASE("a crash between saving a snapshot and cutting the log does not let th
         // Five entries commit, which makes a snapshot due; the next poll would write the cut.
         Index last = node.status().last_log_index;
         Term last_term{last.value > 0 ? 1U : 0U};
-        node.poll({node.from(2, 1, AppendEntries{last, last_term, last, {}}),
-                   node.from(2, 1,
-                             AppendEntries{last, last_term, last + 5,
-                                           entries_of_terms({1, 1, 1, 1, 1}, id)})});
+        node.poll(
+            {node.from(2, 1, AppendEntries{{last, last_term}, last, {}}),
+             node.from(2, 1,
+                       AppendEntries{
+                           {last, last_term}, last + 5, entries_of_terms({1, 1, 1, 1, 1}, id)})});
         id += 5;
         REQUIRE(node.machine.saved->last_included_index == Index{5 * life});
         REQUIRE(node.disk.durable.entries.size() >= 5);

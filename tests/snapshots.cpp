@@ -30,7 +30,7 @@ Ids ids(std::uint64_t first, std::uint64_t last) {
 
 AppendEntries append(std::uint64_t prev, std::uint64_t prev_term, std::uint64_t commit,
                      const std::vector<std::uint64_t>& terms) {
-    return {{prev}, {prev_term}, {commit}, entries_of_terms(terms, prev + 1)};
+    return {{{prev}, {prev_term}}, {commit}, entries_of_terms(terms, prev + 1)};
 }
 
 /// What Machine would have saved after it applied the commands 1 to `last`.
@@ -252,14 +252,14 @@ TEST_CASE("a leader whose log begins late still names the entry before it rightl
     Leader leader("12345678");
     leader.heartbeat();
     for (const AppendEntries& heartbeat : leader.sent_of<AppendEntries>()) {
-        if (heartbeat.prev_log_index == Index{4}) CHECK(heartbeat.prev_log_term == Term{1});
+        if (heartbeat.prev_log.index == Index{4}) CHECK(heartbeat.prev_log.term == Term{1});
     }
     leader.sent();
     leader.poll({leader.has(4)});
     auto entries = leader.sent_of<AppendEntries>();
     REQUIRE(entries.size() == 1);
-    CHECK(entries[0].prev_log_index == Index{4});
-    CHECK(entries[0].prev_log_term == Term{1});
+    CHECK(entries[0].prev_log.index == Index{4});
+    CHECK(entries[0].prev_log.term == Term{1});
     CHECK(terms_of(entries[0].entries) == std::vector<std::uint64_t>{1, 1, 2});
 }
 
@@ -541,7 +541,7 @@ TEST_CASE("a snapshot is of an older term than the one it comes in, which stays"
     Node node;
     node.poll({node.from(2, 9, chunk(at_3, 0, data_of(3), true))});
     CHECK(node.status().term == Term{9});
-    node.poll({node.from(3, 5, lr::RequestVote{false, Index{9}, Term{4}})});
+    node.poll({node.from(3, 5, lr::RequestVote{false, {Index{9}, Term{4}}})});
     CHECK(node.status().term == Term{9});
     CHECK_FALSE(node.disk.durable.voted_for);
 }
@@ -887,11 +887,11 @@ std::vector<std::size_t> transfer() {
     leader.poll(now);
     follower.poll(now);
     leader.poll(now += 2s);
-    auto from_3 = [&](auto body) {
-        wires[0].inbox.push_back({{3}, {1}, {1}, body});
+    auto from_3 = [&](auto body, std::uint64_t term = 1) {
+        wires[0].inbox.push_back({{3}, {1}, {term}, body});
         leader.poll(now);
     };
-    from_3(lr::RequestVoteResponse{true, true});
+    from_3(lr::RequestVoteResponse{true, true}, 0);
     from_3(lr::RequestVoteResponse{false, true});
     for (std::uint64_t id = 1; id <= 10; ++id) machines[0].pending.push_back({id, id});
     leader.poll(now);

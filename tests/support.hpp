@@ -209,7 +209,7 @@ struct Node {
         std::uint64_t next = status().term.value + 1;
         std::vector<Message> grants;
         for (ReplicaId peer : peers) {
-            grants.push_back(from(peer.value, next, lr::RequestVoteResponse{true, true}));
+            grants.push_back(from(peer.value, next - 1, lr::RequestVoteResponse{true, true}));
         }
         poll(std::move(grants));
         grants.clear();

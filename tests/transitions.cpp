@@ -24,7 +24,7 @@ const States all_the_way{queued, committed, applied};
 
 AppendEntries append(std::uint64_t prev, std::uint64_t prev_term, std::uint64_t commit,
                      const std::vector<Entry>& entries) {
-    return {{prev}, {prev_term}, {commit}, entries};
+    return {{{prev}, {prev_term}}, {commit}, entries};
 }
 
 Entry noop(std::uint64_t term) { return {Term{term}, lr::Noop{}}; }
@@ -162,7 +162,7 @@ TEST_CASE("who does not lead abandons at once, in any role") {
     REQUIRE(candidate.status().role == Role::pre_candidate);
     check(candidate);
     candidate.machine.states.clear();
-    candidate.poll({candidate.from(2, 1, lr::RequestVoteResponse{true, true})});
+    candidate.poll({candidate.from(2, 0, lr::RequestVoteResponse{true, true})});
     REQUIRE(candidate.status().role == Role::candidate);
     check(candidate);
 }
@@ -171,7 +171,7 @@ TEST_CASE("what counts is the role after the poll's messages") {
     Node winner;
     winner.poll();
     winner.time_out();
-    winner.poll({winner.from(2, 1, lr::RequestVoteResponse{true, true})});
+    winner.poll({winner.from(2, 0, lr::RequestVoteResponse{true, true})});
     winner.machine.pending = {{1, 1}};
     winner.poll({winner.from(2, 1, lr::RequestVoteResponse{false, true})});
     CHECK(winner.machine.states_of(1) == States{queued});
@@ -263,7 +263,7 @@ struct LeadingOf {
         : replica(ReplicaId{1}, {{2}, {3}}, wire, machine, std::move(options)) {
         replica.poll(now);
         replica.poll(now += 2s);
-        take(1, lr::RequestVoteResponse{true, true});
+        take(0, lr::RequestVoteResponse{true, true});
         take(1, lr::RequestVoteResponse{false, true});
         acknowledge(1);
         REQUIRE(replica.status().commit_index == Index{1});
@@ -337,9 +337,9 @@ TEST_CASE("bytes count until the transition has a final state, whoever leads") {
     node.propose({{1, 100}});
     // Another leader replaces it in term 2; then this replica leads again, in term 3.
     using Append = lr::AppendEntries<Sized>;
-    node.take(2, Append{Index{1}, Term{1}, Index{1}, {{Term{2}, lr::Noop{}}}});
+    node.take(2, Append{{Index{1}, Term{1}}, Index{1}, {{Term{2}, lr::Noop{}}}});
     node.replica.poll(node.now += 2s);
-    node.take(3, lr::RequestVoteResponse{true, true});
+    node.take(2, lr::RequestVoteResponse{true, true});
     node.take(3, lr::RequestVoteResponse{false, true});
     REQUIRE(node.replica.status().role == Role::leader);
     CHECK(node.machine.states_of(1) == States{queued});
@@ -546,7 +546,7 @@ TEST_CASE("an id may be any value, and outlives the entry that had it") {
     LeadingOf<Named> node;
     node.propose({{name}});
     using Append = lr::AppendEntries<Named>;
-    node.take(2, Append{Index{1}, Term{1}, Index{2}, {{Term{2}, lr::Noop{}}}});
+    node.take(2, Append{{Index{1}, Term{1}}, Index{2}, {{Term{2}, lr::Noop{}}}});
     CHECK(node.machine.states_of(name) == States{queued, abandoned_conflict_with_leader});
     node.propose({{name}});
     CHECK(node.machine.states_of(name).back() == abandoned_not_leader);

@@ -476,7 +476,7 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
     MessageOf<typename S::Machine> message{ReplicaId{n()}, ReplicaId{n()}, Term{n()}, {}};
     switch (kind) {
         case 0:
-            message.body = RequestVote{yes(), Index{n()}, Term{n()}};
+            message.body = RequestVote{yes(), {Index{n()}, Term{n()}}};
             break;
         case 1:
             message.body = RequestVoteResponse{yes(), yes()};
@@ -484,8 +484,8 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
         case 2: {
             static constexpr std::uint64_t counts[] = {0, 1, 2, 5, 5, 100};
             auto entries = draw_entries<S>(random, counts[random.below(6)], number);
-            message.body = AppendEntries<typename Traits::T>{Index{n()}, Term{n()}, Index{n()},
-                                                             std::move(entries)};
+            message.body = AppendEntries<typename Traits::T>{
+                {Index{n()}, Term{n()}}, Index{n()}, std::move(entries)};
             break;
         }
         case 3:
@@ -519,8 +519,8 @@ class Differences {
     }
     void body(const RequestVote& a, const RequestVote& b) {
         field("pre_vote", a.pre_vote == b.pre_vote);
-        field("last_log_index", a.last_log_index == b.last_log_index);
-        field("last_log_term", a.last_log_term == b.last_log_term);
+        field("last_log_index", a.last_log.index == b.last_log.index);
+        field("last_log_term", a.last_log.term == b.last_log.term);
     }
     void body(const RequestVoteResponse& a, const RequestVoteResponse& b) {
         field("pre_vote", a.pre_vote == b.pre_vote);
@@ -528,8 +528,8 @@ class Differences {
     }
     template <class T>
     void body(const AppendEntries<T>& a, const AppendEntries<T>& b) {
-        field("prev_log_index", a.prev_log_index == b.prev_log_index);
-        field("prev_log_term", a.prev_log_term == b.prev_log_term);
+        field("prev_log_index", a.prev_log.index == b.prev_log.index);
+        field("prev_log_term", a.prev_log.term == b.prev_log.term);
         field("leader_commit", a.leader_commit == b.leader_commit);
         field("entries", same_entries<S>(a.entries, b.entries));
     }
@@ -569,11 +569,11 @@ std::string show_message(const MessageOf<typename S::Machine>& message) {
          << " to " << message.to.value << " in term " << message.term.value;
     if (auto* vote = std::get_if<RequestVote>(&message.body)) {
         text << ", pre_vote " << vote->pre_vote << ", last entry "
-             << show_position({vote->last_log_index, vote->last_log_term});
+             << show_position({vote->last_log.index, vote->last_log.term});
     } else if (auto* answer = std::get_if<RequestVoteResponse>(&message.body)) {
         text << ", pre_vote " << answer->pre_vote << ", vote_granted " << answer->vote_granted;
     } else if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-        text << ", after entry " << show_position({append->prev_log_index, append->prev_log_term})
+        text << ", after entry " << show_position({append->prev_log.index, append->prev_log.term})
              << ", leader_commit " << append->leader_commit.value << ", entries "
              << show_entries<S>(append->entries);
     } else if (auto* response = std::get_if<AppendEntriesResponse>(&message.body)) {

@@ -63,13 +63,13 @@ struct Fingerprint {
     static std::uint64_t hash_of_body(const Message<T, D>& message, NumberOf number_of) {
         std::uint64_t h = message.body.index();
         if (const auto* request = std::get_if<RequestVote>(&message.body)) {
-            h = mix(h, (request->pre_vote ? 1U : 0U) + (request->last_log_index.value << 1));
-            return mix(h, request->last_log_term.value);
+            h = mix(h, (request->pre_vote ? 1U : 0U) + (request->last_log.index.value << 1));
+            return mix(h, request->last_log.term.value);
         }
         if (const auto* vote = std::get_if<RequestVoteResponse>(&message.body))
             return mix(h, (vote->pre_vote ? 1U : 0U) + (vote->vote_granted ? 2U : 0U));
         if (const auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-            h = mix(h, hash(LogPosition{append->prev_log_index, append->prev_log_term}));
+            h = mix(h, hash(LogPosition{append->prev_log.index, append->prev_log.term}));
             h = mix(h, append->leader_commit.value);
             for (const Entry<T>& entry : append->entries) {
                 const T* transition = std::get_if<T>(&entry.command);

@@ -140,7 +140,7 @@ inline const LawText& text_of(Law law) {
          "[Raft 5.4.2, 5.6; PhD 4.2, 6.2]"},
         {"Stability",
          "While nothing fails, or only a minority does, the leader stays; a candidate makes way "
-         "for it, and a PreVote changes nobody's term.",
+         "for it, and a PreVote brings about no term that nobody entered.",
          "[Raft 5.2; PhD 4.2.3, 9.6]"},
         {"Own Invariant", "The subject's own invariant of its machine.", "the subject's invariant"},
     }};
@@ -543,12 +543,10 @@ class Ghost {
         const auto* vote = std::get_if<RequestVoteResponse>(&message.body);
         const auto* response = std::get_if<AppendEntriesResponse>(&message.body);
         const auto* append = std::get_if<AppendEntries<T>>(&message.body);
-        bool ahead =
-            (request && request->pre_vote) || (vote && vote->pre_vote && vote->vote_granted);
         // What a later term on disk has overtaken can no longer be contradicted.
         bool overtaken = message.term < disk.synced_term;
         require(law, message.from == id_of(i), "a message leaves under another's name", i);
-        require(law, ahead || message.term <= disk.synced_term,
+        require(law, message.term <= disk.synced_term,
                 "a message is ahead of the term on its sender's disk", i);
         if (request && !request->pre_vote) {
             ++coverage_[Event::election_started];
@@ -565,8 +563,7 @@ class Ghost {
         if (vote && vote->vote_granted && answered) {
             const LogImage& log = disk.log;
             LogPosition own{log.last_index(), log.term_at(log.last_index())};
-            require(Law::votes_are_earned,
-                    LogPosition{answered->last_log_index, answered->last_log_term} >= own,
+            require(Law::votes_are_earned, answered->last_log >= own,
                     "a vote is granted to a candidate whose log is behind", i);
         }
         if (response && response->success) {
@@ -575,8 +572,8 @@ class Ghost {
         }
         if (append) {
             note_leader(i, message.term);
-            Index end = append->prev_log_index + append->entries.size();
-            require(Law::leader_bookkeeping, append->prev_log_index <= sent_up_to(i, message, end),
+            Index end = append->prev_log.index + append->entries.size();
+            require(Law::leader_bookkeeping, append->prev_log.index <= sent_up_to(i, message, end),
                     "a leader leaves out entries that it never sent", i);
             // A leader may die before anybody sees its Status.
             if (append->leader_commit.value > committed_.size())
@@ -956,7 +953,8 @@ class Ghost {
         const Seen& seen = seen_[i];
         auto votes = std::count(seen.prevotes.begin(), seen.prevotes.end(), true);
         std::size_t majority = seen_.size() / 2 + 1;
-        return seen.preferred_in == term && static_cast<std::size_t>(votes) + 1 >= majority;
+        return seen.preferred_in.value + 1 == term.value &&
+               static_cast<std::size_t>(votes) + 1 >= majority;
     }
 
     void check_bookkeeping(std::size_t i, const Status& status) {

@@ -928,8 +928,8 @@ class Simulator {
         poll(to);
         if (failure() || !is_alive(to) || status(to).fault) return;
         if (only_asks) {
-            ghost_.require(Law::stability, status(to).term == term,
-                           "a PreVote changes the term of the one that is asked", to);
+            ghost_.require(Law::stability, status(to).term <= std::max(term, sent_in),
+                           "a PreVote brings about a term that nobody entered", to);
         }
         if (leads && sent_in == term) {
             ghost_.require(Law::stability, status(to).role != Role::candidate,
@@ -1517,14 +1517,14 @@ class Simulator {
     }
     std::string describe(const RequestVote& body) const {
         return std::string(body.pre_vote ? "PreVote, " : "") + "log ends at " +
-               at(body.last_log_index, body.last_log_term);
+               at(body.last_log.index, body.last_log.term);
     }
     std::string describe(const RequestVoteResponse& body) const {
         return std::string(body.pre_vote ? "PreVote " : "vote ") +
                (body.vote_granted ? "granted" : "refused");
     }
     std::string describe(const AppendEntries<T>& body) const {
-        std::string text = "after " + at(body.prev_log_index, body.prev_log_term) + ", commit " +
+        std::string text = "after " + at(body.prev_log.index, body.prev_log.term) + ", commit " +
                            std::to_string(body.leader_commit.value) + ", ";
         if (body.entries.empty()) return text + "no entries";
         for (const Entry<T>& entry : body.entries) {
