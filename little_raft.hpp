@@ -94,6 +94,10 @@ NoSnapshot snapshot_data_of(...);
 template <class M>
 using SnapshotDataOf = decltype(snapshot_data_of<M>(0));
 
+/// A vector, or a reference to one.
+template <class V, class T>
+concept VectorOf = std::same_as<std::remove_reference_t<V>, std::vector<T>>;
+
 // <algorithm> costs more to include than the rest of this header, so these two stand here.
 constexpr auto least(auto a, auto b) { return b < a ? b : a; }
 constexpr auto greatest(auto a, auto b) { return a < b ? b : a; }
@@ -293,13 +297,14 @@ concept Transition = std::copyable<T> && requires(const T& transition) {
 /// - register_transition_state: tells what became of a transition; see TransitionState.
 /// - apply_transition: called once for each committed transition, in the log's order [Raft 5.3].
 ///   Whatever it decides must follow from the state and the transition alone.
-/// - get_pending_transitions: hands over, once, what is to be replicated; called in each poll.
+/// - get_pending_transitions: hands over, once, what is to be replicated; called in each poll. A
+///   vector, or, so that nothing is allocated, a reference to one that you clear and fill again.
 template <class M, class T = typename M::Transition>
 concept StateMachine = requires(M& machine, const T& transition, TransitionState state) {
     requires Transition<T>;
     machine.register_transition_state(transition.get_id(), state);
     machine.apply_transition(transition);
-    { machine.get_pending_transitions() } -> std::same_as<std::vector<T>>;
+    { machine.get_pending_transitions() } -> detail::VectorOf<T>;
 };
 
 /// Optional for a StateMachine: the log stays short, and a follower that is far behind catches up
@@ -323,13 +328,15 @@ concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
 /// The way to the other replicas. Messages may be lost, repeated, delayed and reordered; what
 /// arrives must be what a replica sent, so a transport authenticates and checks its frames.
 /// - send_message: must not block; may fail silently.
-/// - receive_messages: hands over, once, what has arrived; must not block.
+/// - receive_messages: hands over, once, what has arrived, as get_pending_transitions does; must
+/// not
+///   block.
 /// - halt: asked by start() after each poll; true ends it.
 /// - register_leader: called when the leader known to this replica changes; nothing: none is.
 template <class C, class M>
 concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> leader) {
     cluster.send_message(ReplicaId{}, std::declval<MessageOf<M>>());
-    { cluster.receive_messages() } -> std::same_as<std::vector<MessageOf<M>>>;
+    { cluster.receive_messages() } -> detail::VectorOf<MessageOf<M>>;
     { asked.halt() } -> std::convertible_to<bool>;
     cluster.register_leader(leader);
 };
@@ -469,24 +476,25 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 ///
 ///     base | first_index ... last
 ///
+/// In chunks of so many entries, so that a long log is not moved when it grows.
 /// The base is all that is left of what was compacted. Its term answers for the entries that are
 /// gone, so a follower whose log ends right there is recognized without them [Raft 7].
-template <class T>
+template <class T, std::uint64_t chunk_size = 256>
 class Log {
  public:
     LogPosition base() const { return base_; }
     Index first_index() const { return base_.index + 1; }
-    LogPosition last() const {
-        return {base_.index + entries_.size(),
-                entries_.empty() ? base_.term : entries_.back().term};
-    }
+    LogPosition last() const { return last_; }
 
     /// Precondition: first_index() <= index <= last().index.
-    const Entry<T>& operator[](Index index) const { return *at(index); }
+    const Entry<T>& operator[](Index index) const {
+        std::uint64_t at = index - origin_;
+        return chunks_[at / chunk_size][at % chunk_size];
+    }
 
     /// Nothing where the log does not reach, or no longer.
     std::optional<Term> term_at(Index index) const {
-        if (index < base_.index || index > last().index) return std::nullopt;
+        if (index < base_.index || index > last_.index) return std::nullopt;
         return index == base_.index ? base_.term : (*this)[index].term;
     }
 
@@ -496,46 +504,71 @@ class Log {
     /// The last position here that is not after this one, by index and by term: with it one round
     /// trip skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
     LogPosition last_not_after(LogPosition position) const {
-        Index index = greatest(base_.index, least(position.index, last().index));
+        Index index = greatest(base_.index, least(position.index, last_.index));
         while (*term_at(index) > position.term && index > base_.index) index = index - 1;
         return {index, *term_at(index)};
     }
 
-    void append(Entry<T> entry) { entries_.push_back(std::move(entry)); }
+    void append(Entry<T>&& entry) {
+        // The first chunk grows with its entries, so that a short log is small.
+        if ((last_.index + 1 - origin_) % chunk_size == 0) [[unlikely]]
+            chunks_.emplace_back().reserve(chunks_.size() > 1 ? chunk_size : 0);
+        last_ = {last_.index + 1, entry.term};
+        chunks_.back().push_back(std::move(entry));
+    }
 
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
     /// >= first_index().
-    void truncate_from(Index index) { entries_.erase(at(index), entries_.end()); }
+    void truncate_from(Index index) {
+        last_ = {index - 1, *term_at(index - 1)};
+        std::uint64_t kept = index - origin_;
+        chunks_.resize(kept / chunk_size + 1);
+        chunks_.back().resize(kept % chunk_size);
+        if (chunks_.back().empty()) chunks_.pop_back();
+    }
 
     /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
-    /// follows there belongs to another history.
+    /// follows there belongs to another history. Of a chunk in use all stays in memory.
     void compact(LogPosition base) {
-        entries_.erase(entries_.begin(), holds(base) ? at(base.index + 1) : entries_.end());
+        if (!holds(base)) {
+            chunks_.clear();
+            origin_ = base.index + 1;
+            last_ = base;
+        }
         base_ = base;
+        std::uint64_t unused = (base.index + 1 - origin_) / chunk_size;
+        chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(unused));
+        origin_ = origin_ + unused * chunk_size;
     }
 
     /// Precondition: first_index() <= first <= last().index + 1.
     /// Copies the entries from `first` on, as many as have at most bytes_max bytes, and says how
     /// many bytes these are. The entry at `first`, if there is one, always fits.
-    std::pair<std::vector<Entry<T>>, std::uint64_t> slice(Index first,
-                                                          std::uint64_t bytes_max = ~0ULL) const {
+    auto slice(Index first, std::uint64_t bytes_max = ~0ULL) const {
         std::uint64_t bytes = 0;
         Index end = first;
-        for (; end <= last().index; ++end) {
+        for (; end <= last_.index; ++end) {
             std::uint64_t more = bytes_of((*this)[end]);
             if (bytes > 0 && bytes + more > bytes_max) break;
             bytes += more;
         }
-        return {{at(first), at(end)}, bytes};
+        std::vector<Entry<T>> entries;
+        entries.reserve(end - first);
+        while (first < end) {
+            std::uint64_t at = first - origin_;
+            std::uint64_t count = least(end - first, chunk_size - at % chunk_size);
+            const Entry<T>* begin = &(*this)[first];
+            entries.insert(entries.end(), begin, begin + count);
+            first = first + count;
+        }
+        return std::pair(std::move(entries), bytes);
     }
 
  private:
-    auto at(Index index) const {
-        return entries_.begin() + static_cast<std::ptrdiff_t>(index - first_index());
-    }
-
     LogPosition base_;
-    std::vector<Entry<T>> entries_;
+    LogPosition last_;
+    Index origin_ = {1};  // Of the first entry in the first chunk.
+    std::vector<std::vector<Entry<T>>> chunks_;
 };
 
 // ===== 7 Quorum ==================================================================================
@@ -745,7 +778,6 @@ class Replica {
     using T = typename M::Transition;
     using D = detail::SnapshotDataOf<M>;
     using Message = MessageOf<M>;
-    using Body = decltype(Message::body);
 
  public:
     // ----- Public face ---------------------------------------------------------------------------
@@ -810,7 +842,8 @@ class Replica {
         if (status_.fault || !persist()) return stop();
         // Safety: what promises something of the disk leaves only now, and only now does a leader
         // count itself.
-        for (Message& message : std::exchange(answers_, {})) send(std::move(message));
+        for (Message& message : answers_) send(std::move(message));
+        answers_.clear();
         count_own();
         apply_committed();
         take_snapshot();
@@ -926,15 +959,14 @@ class Replica {
     // ways: send() at once, or answer(), which waits for the disk.
 
     /// Safety: at once, so only for what promises nothing of this disk.
-    void send(Message message) {
+    void send(Message&& message) {
         ++status_.counters.sent[message.body.index()];
-        ReplicaId to = message.to;
-        cluster_->send_message(to, std::move(message));
+        cluster_->send_message(message.to, std::move(message));
     }
 
     /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
     /// Requests for votes do too, since a candidate's own vote is part of what they say.
-    void answer(ReplicaId to, Body body) {
+    void answer(ReplicaId to, auto body) {
         answers_.push_back({status_.id, to, status_.term, std::move(body)});
     }
 
@@ -1185,7 +1217,7 @@ class Replica {
 
     /// Sends the entries at peer.next_index and after: none, if the log begins later. Safety: it
     /// reads nothing that the log no longer has.
-    void send_append(Progress& peer, std::vector<Entry<T>> entries) {
+    void send_append(Progress& peer, std::vector<Entry<T>>&& entries) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
         peer.sent_commit = detail::least(status_.commit_index, prev + entries.size());
         send({status_.id, peer.id, status_.term,
@@ -1239,7 +1271,7 @@ class Replica {
         if (status_.role == Role::follower) return;
         Progress& own = *find(status_.id);
         if (status_.role == Role::leader) {
-            own.match_index = stable_index_;
+            if (std::exchange(own.match_index, stable_index_) == stable_index_) return;
             unsent_ = maybe_commit() && status_.progress.size() > 1;
         } else {
             own.vote_granted = true;
@@ -1283,22 +1315,25 @@ class Replica {
         // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
         if (prev.index < status_.commit_index) return acknowledge(status_.commit_index);
         if (!log_.holds(prev)) return refuse(prev);
-        Index index = prev.index;
-        for (Entry<T>& entry : request.entries) {
-            // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
-            if (log_.term_at(++index) == entry.term) continue;
-            if (index <= log_.last().index) {
-                LITTLE_RAFT_ASSERT(index > status_.commit_index,
-                                   "what is committed is never replaced");
-                log_.truncate_from(index);
-                stable_index_ = detail::least(stable_index_, index - 1);
-            }
-            log_.append(std::move(entry));
+        // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
+        std::uint64_t held = 0;
+        std::uint64_t count = request.entries.size();
+        while (held < count && log_.term_at(prev.index + held + 1) == request.entries[held].term)
+            ++held;
+        if (held < count && prev.index + held < log_.last().index) {
+            LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index,
+                               "what is committed is never replaced");
+            log_.truncate_from(prev.index + held + 1);
+            stable_index_ = detail::least(stable_index_, prev.index + held);
         }
+        for (std::uint64_t i = held; i < count; ++i) log_.append(std::move(request.entries[i]));
+        Index index = prev.index + count;
         // Safety: only this much is known to equal the leader's log, however long this one is.
         Index commit = detail::least(request.leader_commit, index);
+        // Deviates: news of a commit is not answered, since it is all the same to the leader.
+        bool only_news = request.entries.empty() && commit > status_.commit_index;
         status_.commit_index = detail::greatest(status_.commit_index, commit);
-        acknowledge(index);
+        if (!only_news) acknowledge(index);
     }
 
     // ----- Commit and apply ----------------------------------------------------------------------
@@ -1336,10 +1371,11 @@ class Replica {
             // Safety: an entry that another log replaced may come back from a third. It never
             // commits only once a later term's entry has, since no log goes on from that with an
             // older term.
-            while (oldest_own() && oldest_own()->at.term < entry.term)
+            const Own* own = oldest_own();
+            for (; own && own->at.term < entry.term; own = oldest_own())
                 settle_own(TransitionState::abandoned_conflict_with_leader);
             LogPosition at{status_.last_applied, entry.term};
-            if (oldest_own() && oldest_own()->at == at) settle_own(TransitionState::committed);
+            if (own && own->at == at) settle_own(TransitionState::committed);
             if (auto* transition = std::get_if<T>(&entry.command)) {
                 machine_->apply_transition(*transition);
                 register_state(entry, TransitionState::applied);

@@ -273,7 +273,8 @@ TEST_CASE("what changes nothing writes nothing") {
     CHECK(node.poll().empty());
     // The same again, a heartbeat with news of a commit, a refusal.
     CHECK(node.poll({node.from(2, 1, append(0, 0, 0, {1, 1}))}) == Strings{"answer to 2"});
-    CHECK(node.poll({node.from(2, 1, append(2, 1, 1, {}))}) == Strings{"answer to 2", "apply"});
+    CHECK(node.poll({node.from(2, 1, append(2, 1, 1, {}))}) == Strings{"apply"});
+    CHECK(node.poll({node.from(2, 1, append(2, 1, 1, {}))}) == Strings{"answer to 2"});
     CHECK(node.poll({node.from(2, 1, append(7, 1, 1, {}))}) == Strings{"answer to 2"});
     // Votes that are refused, and a PreVote that is granted.
     CHECK(node.poll({node.from(3, 1, lr::RequestVote{})}) == Strings{"vote to 3"});

@@ -14,7 +14,7 @@ namespace {
 
 using namespace support;
 using lr::LogPosition;
-using Log = lr::detail::Log<Command>;
+using Log = lr::detail::Log<Command, 2>;  // Chunks of 2: their seams are everywhere.
 using Terms = std::vector<std::uint64_t>;
 
 LogPosition at(std::uint64_t index, std::uint64_t term) { return {Index{index}, Term{term}}; }
@@ -23,7 +23,8 @@ LogPosition at(std::uint64_t index, std::uint64_t term) { return {Index{index}, 
 Log log_of(LogPosition base, const Terms& terms) {
     Log log;
     log.compact(base);
-    for (const Entry& entry : entries_of_terms(terms, base.index.value + 1)) log.append(entry);
+    for (const Entry& entry : entries_of_terms(terms, base.index.value + 1))
+        log.append(Entry(entry));
     return log;
 }
 

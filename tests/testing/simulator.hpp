@@ -1192,6 +1192,7 @@ class Simulator {
             return leader;
         std::uint64_t number = ghost_.fates().size();
         Time before = nodes_[leader].now;
+        overflowed_ = false;
         propose(leader, 1);
         bool applied = run_until(running, limit, [&] {
             return ghost_.fates()[number].last == TransitionState::applied && at_rest();
@@ -1199,8 +1200,9 @@ class Simulator {
         if (!check_time(applied, core.front(),
                         "a healed majority does not replicate a new transition"))
             return leader;
-        // Messages take no time here, so no timer may be what makes it go on.
-        ghost_.require(Law::liveness, !others.empty() || nodes_[leader].now == before,
+        // Messages take no time here, so no timer may be what makes it go on, unless one was lost.
+        ghost_.require(Law::liveness,
+                       !others.empty() || overflowed_ || nodes_[leader].now == before,
                        "a transition waits for a timer, though nothing fails", leader);
         for (std::size_t i : running) ghost_.rested(i);
         return leader;
@@ -1559,6 +1561,7 @@ class Simulator {
     OwnStorage<S> own_storage_;
     std::vector<Node> nodes_;
     std::vector<Flying> flying_;
+    bool overflowed_ = false;           // The network lost one of them, since it holds no more.
     std::vector<T> transitions_;        // By number.
     std::vector<ClientCall<S>> calls_;  // By number.
     std::uint64_t moment_ = 0;          // Of the last call or answer.
@@ -1735,7 +1738,9 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     s.flying_.push_back({s.time_ + sender.delay + travel, hash,
                          std::make_shared<Message>(std::move(message)), record,
                          static_cast<std::uint8_t>(node), static_cast<std::uint8_t>(receiver)});
-    if (s.flying_.size() > s.configuration_.flying_max) s.forget(0);
+    if (s.flying_.size() <= s.configuration_.flying_max) return;
+    s.forget(0);
+    s.overflowed_ = true;
 }
 
 template <class S>
