@@ -162,7 +162,7 @@ TEST_CASE("a message of term 0 or of an absurd term is malformed") {
         }
         check_malformed(*node, table);
         table.clear();
-        for (std::size_t kind : {1, 3}) {
+        for (std::size_t kind : {1U, 3U}) {
             table.push_back({"answer of term 0", {{2}, {1}, {}, bodies()[kind]}});
         }
         check_dropped(*node, table);
