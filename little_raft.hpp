@@ -215,12 +215,14 @@ struct Entry {
 //                 <--- AppendEntriesResponse
 //                 InstallSnapshot --------->  a follower that lacks what the log no longer has
 //                 <--- AppendEntriesResponse
+//                 TimeoutNow -------------->  the follower that is to lead
 
 /// [Raft Figure 2, RequestVote RPC]. With pre_vote the question is only whether the vote would be
 /// granted in the next term, which the sender has not entered yet [PhD 9.6].
 struct RequestVote {
     bool pre_vote = false;
-    LogPosition last_log;  ///< Where the candidate's log ends: it must not lack what is committed.
+    LogPosition last_log;   ///< Where the candidate's log ends: it must not lack what is committed.
+    bool transfer = false;  ///< The leader itself asked for this election, so it may be deposed.
 };
 
 struct RequestVoteResponse {
@@ -260,6 +262,9 @@ struct InstallSnapshot {
     bool done = false;
 };
 
+/// From a leader that hands over, to whom it hands over: stand for election at once [PhD 3.10].
+struct TimeoutNow {};
+
 /// What a Cluster carries. It is trusted: who could have written it is for the transport to check.
 /// `term` is the sender's current term [Raft 5.1].
 template <class T, class D>
@@ -268,7 +273,7 @@ struct Message {
     ReplicaId to;
     Term term;
     std::variant<RequestVote, RequestVoteResponse, AppendEntries<T>, AppendEntriesResponse,
-                 InstallSnapshot<D>>
+                 InstallSnapshot<D>, TimeoutNow>
         body;
 };
 
@@ -339,6 +344,15 @@ concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> 
     { cluster.receive_messages() } -> detail::VectorOf<MessageOf<M>>;
     { asked.halt() } -> std::convertible_to<bool>;
     cluster.register_leader(leader);
+};
+
+/// Optional for a Cluster: a leader hands over to another, for maintenance say [PhD 3.10].
+/// - get_pending_transfer: hands over, once, who shall lead; called in each poll, and of no effect
+///   but on a leader. It takes no transitions until the other leads, or for an election timeout at
+///   most: then it goes on itself. register_leader tells how it ended.
+template <class C>
+concept LeadershipTransfer = requires(C& cluster) {
+    { cluster.get_pending_transfer() } -> std::same_as<std::optional<ReplicaId>>;
 };
 
 /// What a Storage gives back at start. As constructed: a replica that never ran.
@@ -704,8 +718,8 @@ enum class Role { follower, pre_candidate, candidate, leader };
 struct Counters {
     std::uint64_t elections_started = 0;  ///< Candidacies; PreVotes that failed do not count.
     std::uint64_t elections_won = 0;      ///< Terms that this replica led or leads.
-    std::uint64_t sent[5] = {};           ///< Messages by kind, in the order of Message::body.
-    std::uint64_t received[5] = {};       ///< The same.
+    std::uint64_t sent[6] = {};           ///< Messages by kind, in the order of Message::body.
+    std::uint64_t received[6] = {};       ///< The same.
     std::uint64_t dropped = 0;            ///< Received, but out of date or of no use here.
     std::uint64_t malformed = 0;  ///< Received, but no correct replica would have sent it here.
     std::uint64_t snapshots_sent = 0;  ///< Transfers begun.
@@ -834,6 +848,7 @@ class Replica {
         now_ = detail::greatest(now_, now);
         if (election_deadline_ == never) reset_election_timer();
         for (Message& message : cluster_->receive_messages()) receive(message);
+        take_pending_transfer();
         take_pending_transitions();
         fire_timers();
         // What is sent here promises nothing of this disk, so followers write while it does
@@ -1013,13 +1028,14 @@ class Replica {
     /// the term and is not stranded. While a leader is heard, nobody is helped to depose it
     /// [PhD 4.2.3].
     bool admit_term(const Message& message) {
-        bool campaigns = std::holds_alternative<RequestVote>(message.body);
+        const auto* request = std::get_if<RequestVote>(&message.body);
+        bool sticks = request && !request->transfer && hears_leader();
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool past = message.term < status_.term;
-        if (past && campaigns) answer(message.from, RequestVoteResponse{});
+        if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
         bool ahead = message.term > status_.term;
-        if (past || (ahead && campaigns && hears_leader())) return drop(), false;
+        if (past || (ahead && sticks)) return drop(), false;
         if (ahead) become_follower(message.term);
         return true;
     }
@@ -1063,6 +1079,7 @@ class Replica {
         status_.leader.reset();
         incoming_.reset();
         outgoing_.reset();
+        transfer_.reset();
         unsent_ = false;
         heartbeat_deadline_ = never;
         status_.progress.clear();
@@ -1090,14 +1107,15 @@ class Replica {
 
     /// Asks for votes [Raft 5.2]. Liveness: first, as a pre-candidate, whether it could win them,
     /// so that a replica that cannot raises nobody's term [PhD 9.6].
-    void campaign(Role role) {
+    void campaign(Role role, bool transfer = false) {
         become(role);
         reset_election_timer();
         bool pre_vote = role == Role::pre_candidate;
         if (!pre_vote) enter_term({status_.term.value + 1}, status_.id);
         status_.counters.elections_started += pre_vote ? 0 : 1;
         for (const Progress& voter : status_.progress)
-            if (voter.id != status_.id) answer(voter.id, RequestVote{pre_vote, log_.last()});
+            if (voter.id != status_.id)
+                answer(voter.id, RequestVote{pre_vote, log_.last(), transfer});
     }
 
     /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
@@ -1112,6 +1130,12 @@ class Replica {
             reset_election_timer();
         }
         answer(message.from, RequestVoteResponse{request.pre_vote, granted});
+    }
+
+    /// No PreVote: that would be refused by all who hear the leader.
+    void on(const Message& message, const TimeoutNow&) {
+        if (status_.role != Role::follower || status_.leader != message.from) return drop();
+        campaign(Role::candidate, true);
     }
 
     void on(const Message& message, const RequestVoteResponse& response) {
@@ -1145,6 +1169,7 @@ class Replica {
         if (now_ < election_deadline_) return;
         if (status_.role != Role::leader) return campaign(Role::pre_candidate);
         // Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
+        transfer_.reset();
         find(status_.id)->last_contact = now_;
         Time heard = detail::quorum(status_.progress, &Progress::last_contact, now_);
         election_deadline_ = heard + options_.election_timeout_range.max;
@@ -1157,10 +1182,25 @@ class Replica {
     // a commit. replicate() then looks at every follower once, so that all that one poll took in
     // leaves in one message each. Heartbeats only keep time and notice losses.
 
+    /// The leader brings the other's log up to its own and then tells it [PhD 3.10]. Liveness: its
+    /// timer, which begins anew, ends that.
+    void take_pending_transfer() {
+        if constexpr (requires { &C::get_pending_transfer; }) {
+            static_assert(LeadershipTransfer<C>, "little_raft: get_pending_transfer is amiss");
+            std::optional<ReplicaId> target = cluster_->get_pending_transfer();
+            bool possible = target && target != status_.id && find(*target);
+            if (status_.role != Role::leader || transfer_ || !possible) return;
+            transfer_ = target;
+            unsent_ = true;
+            election_deadline_ = now_ + options_.election_timeout_range.max;
+        }
+    }
+
     /// All of them, each poll: those that this replica cannot replicate get their final state now.
     /// Entries are limited whoever appended them, bytes by what was taken here; and what is alone
     /// passes, or a large transition could never be replicated.
     void take_pending_transitions() {
+        if (transfer_) return;
         for (T& transition : machine_->get_pending_transitions()) {
             Entry<T> entry{status_.term, std::move(transition)};
             std::uint64_t entries = log_.last().index - status_.commit_index;
@@ -1191,8 +1231,11 @@ class Replica {
     void replicate() {
         if (!std::exchange(unsent_, false)) return;
         maybe_commit();  // So that the news of a commit travels with what else there is.
-        for (Progress& peer : status_.progress)
+        for (Progress& peer : status_.progress) {
             if (peer.id != status_.id) replicate_to(peer);
+            bool ready = peer.id == transfer_ && peer.match_index == log_.last().index;
+            if (ready) send({status_.id, peer.id, status_.term, TimeoutNow{}});
+        }
     }
 
     /// In replicate, message follows message without waiting for answers; in the other states there
@@ -1537,6 +1580,7 @@ class Replica {
     std::uint64_t own_bytes_ = 0;          // Of those.
     std::optional<Snapshot<D>> incoming_;  // follower: a snapshot that arrives in chunks
     std::optional<Snapshot<D>> outgoing_;  // leader: the snapshot that it sends
+    std::optional<ReplicaId> transfer_;    // leader: who is to lead
     std::vector<Message> answers_;         // What leaves once the disk holds what it promises.
     bool vote_changed_ = false;            // Term or vote are not what the Storage has.
     bool compacted_ = false;               // The log's base is not.

@@ -348,7 +348,7 @@ struct Encoded : Sound {
         out.number(message.body.index());
         if (auto* vote = std::get_if<lr::RequestVote>(&message.body)) {
             out.number(vote->pre_vote).number(vote->last_log.index.value);
-            out.number(vote->last_log.term.value);
+            out.number(vote->last_log.term.value).number(vote->transfer);
         } else if (auto* answer = std::get_if<lr::RequestVoteResponse>(&message.body)) {
             out.number(answer->pre_vote);
             out.number(slip != Slip::forgets_a_vote && answer->vote_granted);
@@ -389,7 +389,8 @@ struct Encoded : Sound {
             case 0: {
                 bool pre_vote = yes();
                 Index index{number()};
-                message.body = lr::RequestVote{pre_vote, {index, Term{number()}}};
+                Term term{number()};
+                message.body = lr::RequestVote{pre_vote, {index, term}, yes()};
                 break;
             }
             case 1: {
@@ -424,6 +425,9 @@ struct Encoded : Sound {
                 message.body = lr::InstallSnapshot<std::string>{at, offset, data, yes()};
                 break;
             }
+            case 5:
+                message.body = lr::TimeoutNow{};
+                break;
             default:
                 return std::nullopt;
         }

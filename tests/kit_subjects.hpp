@@ -217,15 +217,17 @@ struct TextTest : lrt::DigestTest {
         if (kind == 2) message.body = read_append(in);
         if (kind == 3) message.body = read_response(in);
         if (kind == 4) message.body = read_install(in);
-        if (!in || kind > 4) return std::nullopt;
+        if (kind == 5) message.body = lr::TimeoutNow{};
+        if (!in || kind > 5) return std::nullopt;
         return message;
     }
 
  private:
     static void write(std::ostream& out, const lr::RequestVote& body) {
         out << ' ' << body.pre_vote << ' ' << body.last_log.index.value << ' '
-            << body.last_log.term.value;
+            << body.last_log.term.value << ' ' << body.transfer;
     }
+    static void write(std::ostream&, const lr::TimeoutNow&) {}
     static void write(std::ostream& out, const lr::RequestVoteResponse& body) {
         out << ' ' << body.pre_vote << ' ' << body.vote_granted;
     }
@@ -248,7 +250,8 @@ struct TextTest : lrt::DigestTest {
     }
     static lr::RequestVote read_request(std::istream& in) {
         lr::RequestVote body;
-        in >> body.pre_vote >> body.last_log.index.value >> body.last_log.term.value;
+        in >> body.pre_vote >> body.last_log.index.value >> body.last_log.term.value >>
+            body.transfer;
         return body;
     }
     static lr::RequestVoteResponse read_vote(std::istream& in) {

@@ -93,11 +93,13 @@ struct Wire {
     std::vector<Message> sent;
     std::vector<std::optional<ReplicaId>> leaders;
     bool halted = false;
+    std::optional<ReplicaId> transfer_to;
 
     void send_message(ReplicaId, Message message) { sent.push_back(std::move(message)); }
     std::vector<Message> receive_messages() { return std::exchange(inbox, {}); }
     bool halt() const { return halted; }
     void register_leader(std::optional<ReplicaId> leader) { leaders.push_back(leader); }
+    std::optional<ReplicaId> get_pending_transfer() { return std::exchange(transfer_to, {}); }
 };
 
 /// Keeps apart what was written and what is durable. crash() forgets the difference.

@@ -476,7 +476,7 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
     MessageOf<typename S::Machine> message{ReplicaId{n()}, ReplicaId{n()}, Term{n()}, {}};
     switch (kind) {
         case 0:
-            message.body = RequestVote{yes(), {Index{n()}, Term{n()}}};
+            message.body = RequestVote{yes(), {Index{n()}, Term{n()}}, yes()};
             break;
         case 1:
             message.body = RequestVoteResponse{yes(), yes()};
@@ -491,9 +491,12 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
         case 3:
             message.body = AppendEntriesResponse{yes(), Index{n()}, {Index{n()}, Term{n()}}, n()};
             break;
-        default:
+        case 4:
             message.body = InstallSnapshot<typename Traits::D>{
                 {Index{n()}, Term{n()}}, n(), draw_data<S>(random, number), yes()};
+            break;
+        default:
+            message.body = TimeoutNow{};
     }
     return message;
 }
@@ -521,6 +524,7 @@ class Differences {
         field("pre_vote", a.pre_vote == b.pre_vote);
         field("last_log_index", a.last_log.index == b.last_log.index);
         field("last_log_term", a.last_log.term == b.last_log.term);
+        field("transfer", a.transfer == b.transfer);
     }
     void body(const RequestVoteResponse& a, const RequestVoteResponse& b) {
         field("pre_vote", a.pre_vote == b.pre_vote);
@@ -540,6 +544,7 @@ class Differences {
         field("hint.term", a.hint.term == b.hint.term);
         field("snapshot_offset", a.snapshot_offset == b.snapshot_offset);
     }
+    void body(const TimeoutNow&, const TimeoutNow&) {}
     template <class D>
     void body(const InstallSnapshot<D>& a, const InstallSnapshot<D>& b) {
         field("last_included.index", a.last_included.index == b.last_included.index);
@@ -562,14 +567,15 @@ template <class S>
 std::string show_message(const MessageOf<typename S::Machine>& message) {
     using T = typename SubjectTraits<S>::T;
     using D = typename SubjectTraits<S>::D;
-    static constexpr const char* names[] = {"RequestVote", "RequestVoteResponse", "AppendEntries",
-                                            "AppendEntriesResponse", "InstallSnapshot"};
+    static constexpr const char* names[] = {"RequestVote",     "RequestVoteResponse",
+                                            "AppendEntries",   "AppendEntriesResponse",
+                                            "InstallSnapshot", "TimeoutNow"};
     std::ostringstream text;
     text << std::boolalpha << names[message.body.index()] << " from " << message.from.value
          << " to " << message.to.value << " in term " << message.term.value;
     if (auto* vote = std::get_if<RequestVote>(&message.body)) {
-        text << ", pre_vote " << vote->pre_vote << ", last entry "
-             << show_position({vote->last_log.index, vote->last_log.term});
+        text << ", pre_vote " << vote->pre_vote << ", last entry " << show_position(vote->last_log)
+             << ", transfer " << vote->transfer;
     } else if (auto* answer = std::get_if<RequestVoteResponse>(&message.body)) {
         text << ", pre_vote " << answer->pre_vote << ", vote_granted " << answer->vote_granted;
     } else if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
@@ -847,7 +853,7 @@ Check check_cluster(const std::vector<C*>& endpoints, Settle settle,
         for (std::uint64_t left = 1 + random.below(settings.length); left > 0; --left) {
             std::uint64_t from = random.below(endpoints.size());
             std::uint64_t to = (from + 1 + random.below(endpoints.size() - 1)) % endpoints.size();
-            auto kind = static_cast<std::size_t>(random.below(5));
+            auto kind = static_cast<std::size_t>(random.below(6));
             Message message = detail::draw_message<S>(random, kind, number);
             message.from = {from + 1};
             message.to = {to + 1};

@@ -28,6 +28,7 @@ struct Fingerprint {
         h = mix(h, hash(Inspect::log(replica).base()));
         h = mix(h, hash(Inspect::log(replica).last()));
         h = mix(h, status.fault ? 1 : 0);
+        if (const auto& target = Inspect::transfer(replica)) h = mix(h, target->value);
         const auto [min, max] = ElectionTimeoutRange{};
         Time now = Inspect::now(replica);
         bool heard = now < Inspect::leader_contact(replica) + min;
@@ -63,7 +64,8 @@ struct Fingerprint {
     static std::uint64_t hash_of_body(const Message<T, D>& message, NumberOf number_of) {
         std::uint64_t h = message.body.index();
         if (const auto* request = std::get_if<RequestVote>(&message.body)) {
-            h = mix(h, (request->pre_vote ? 1U : 0U) + (request->last_log.index.value << 1));
+            h = mix(h, (request->pre_vote ? 1U : 0U) + (request->transfer ? 2U : 0U) +
+                           (request->last_log.index.value << 2));
             return mix(h, request->last_log.term.value);
         }
         if (const auto* vote = std::get_if<RequestVoteResponse>(&message.body))
@@ -81,9 +83,10 @@ struct Fingerprint {
             h = mix(h, (response->success ? 1U : 0U) + (response->match_index.value << 1));
             return mix(mix(h, hash(response->hint)), response->snapshot_offset);
         }
-        const auto& install = std::get<InstallSnapshot<D>>(message.body);
-        return mix(mix(h, hash(install.last_included)),
-                   install.offset * 2 + (install.done ? 1 : 0));
+        const auto* install = std::get_if<InstallSnapshot<D>>(&message.body);
+        if (!install) return h;  // TimeoutNow
+        return mix(mix(h, hash(install->last_included)),
+                   install->offset * 2 + (install->done ? 1 : 0));
     }
 
  private:

@@ -15,6 +15,7 @@ struct Inspect {
     static auto& outgoing(const auto& replica) { return replica.outgoing_; }
     static bool vote_changed(const auto& replica) { return replica.vote_changed_; }
     static bool compacted(const auto& replica) { return replica.compacted_; }
+    static auto& transfer(const auto& replica) { return replica.transfer_; }
     static bool unsent(const auto& replica) { return replica.unsent_; }
     static std::uint64_t random(const auto& replica) { return replica.random_; }
     static Time now(const auto& replica) { return replica.now_; }

@@ -68,8 +68,10 @@ inline const LawText& text_of(Law law) {
          "[Raft 5.2, Figure 2: votedFor]"},
         {"Votes Are Earned",
          "A replica grants a vote, or a PreVote, only to a candidate whose log is at least as up "
-         "to date as its own; and none is a candidate to whom no majority granted a PreVote.",
-         "[Raft 5.4.1, PhD 9.6]"},
+         "to date as its own; and none is a candidate to whom no majority granted a PreVote, "
+         "unless "
+         "its leader told it so, whose log it has.",
+         "[Raft 5.4.1, PhD 3.10, 9.6]"},
         {"Terms Never Fall", "A replica's term never falls, not even by a crash.", "[Raft 5.1]"},
         {"Leader Append-Only",
          "A leader never overwrites or deletes entries in its log; it only appends new ones.",
@@ -136,8 +138,8 @@ inline const LawText& text_of(Law law) {
         {"Liveness",
          "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
          "whole log without a new transition, then commits a new one without waiting for a timer, "
-         "and agrees.",
-         "[Raft 5.4.2, 5.6; PhD 4.2, 6.2]"},
+         "and agrees. A transfer of leadership ends within an election timeout.",
+         "[Raft 5.4.2, 5.6; PhD 3.10, 4.2, 6.2]"},
         {"Stability",
          "While nothing fails, or only a minority does, the leader stays; a candidate makes way "
          "for it, and a PreVote brings about no term that nobody entered.",
@@ -178,6 +180,8 @@ enum class Event : std::uint8_t {
     election_started,
     election_won,
     leader_deposed_with_uncommitted,
+    transfer_begun,
+    transfer_done,
     commit,
     apply,
     snapshot_created,
@@ -198,7 +202,7 @@ enum class Event : std::uint8_t {
     history_decided,
     history_undecided,
 };
-inline constexpr std::size_t event_kinds = 38;
+inline constexpr std::size_t event_kinds = 40;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
@@ -221,6 +225,8 @@ inline const char* name_of(Event event) {
         "elections started",
         "elections won",
         "leaders deposed with uncommitted entries",
+        "transfers of leadership begun",
+        "votes asked for in a transfer",
         "commits",
         "applies",
         "snapshots created",
@@ -552,14 +558,21 @@ class Ghost {
             ++coverage_[Event::election_started];
             require(law, overtaken || disk.synced_vote == message.from,
                     "a candidate asks for votes before its own is on disk", i);
-            require(Law::votes_are_earned, !limits_.prevote || was_preferred(i, message.term),
-                    "a replica stands for election without a majority's PreVotes", i);
+            if (request->transfer) {
+                ++coverage_[Event::transfer_done];
+                require(Law::votes_are_earned, was_handed(i, message.term),
+                        "a replica says that the leader asked for an election that it did not", i);
+            } else {
+                require(Law::votes_are_earned, !limits_.prevote || was_preferred(i, message.term),
+                        "a replica stands for election without a majority's PreVotes", i);
+            }
         }
         if (vote && !vote->pre_vote && vote->vote_granted) {
             require(law, overtaken || disk.synced_vote == message.to,
                     "a vote is told before it is on disk", i);
         }
         if (vote && vote->pre_vote && vote->vote_granted) grant_prevote(i, message);
+        if (std::holds_alternative<TimeoutNow>(message.body)) hand_over(i, message);
         if (vote && vote->vote_granted && answered) {
             const LogImage& log = disk.log;
             LogPosition own{log.last_index(), log.term_at(log.last_index())};
@@ -696,8 +709,9 @@ class Ghost {
         std::array<Index, replicas_max> sent{};     // As leader, to each follower, ...
         Term sent_in;                               // ... in this term.
         std::array<bool, replicas_max> prevotes{};  // Granted to it, ...
-        Term preferred_in;                          // ... for this term.
-        Term led_in;  // The last term in which it was seen to become leader.
+        Term preferred_in;                          // ... in this term.
+        Term handed_in = {~0ULL};  // The term whose leader told it to stand for election.
+        Term led_in;               // The last term in which it was seen to become leader.
         bool says_unknown = false;
         bool installed = false;
         bool log_changed = false;
@@ -948,6 +962,26 @@ class Ghost {
         if (message.term > candidate.preferred_in) candidate.prevotes = {};
         candidate.preferred_in = message.term;
         candidate.prevotes[i] = true;
+    }
+    /// A leader tells nobody to lead whose log is not its own. What both have on disk may be more.
+    template <class T, class D>
+    void hand_over(std::size_t i, const Message<T, D>& message) {
+        std::size_t to = replica_of(message.to);
+        if (to >= seen_.size()) return;              // A stranger.
+        if (disks_[to].term > message.term) return;  // It has heard of another since.
+        const LogImage& own = disks_[i].log;
+        const LogImage& other = disks_[to].log;
+        Index last = own.last_index();
+        require(Law::votes_are_earned,
+                seen_[i].role == Role::leader && seen_[i].term == message.term,
+                "one that does not lead hands over", i);
+        require(Law::votes_are_earned,
+                other.last_index() >= last && other.hash_at(last) == own.hash_at(last),
+                "a leader hands over to one whose log is not its own", i);
+        seen_[to].handed_in = message.term;
+    }
+    bool was_handed(std::size_t i, Term term) const {
+        return seen_[i].handed_in.value + 1 == term.value;
     }
     bool was_preferred(std::size_t i, Term term) const {
         const Seen& seen = seen_[i];

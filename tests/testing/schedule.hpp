@@ -37,14 +37,15 @@ enum class Step : std::uint8_t {
     clock_jump,  ///< The clock of a jumps forward by b milliseconds.
     slow_disk,   ///< The next sync of a takes b milliseconds.
     fail_sync,   ///< The next sync of a fails, which stops it.
+    transfer,    ///< A leader, or a where there is none, is asked to hand over to replica b.
 };
-inline constexpr std::size_t step_kinds = 19;
+inline constexpr std::size_t step_kinds = 20;
 
 inline const char* name_of(Step step) {
     static constexpr std::array<const char*, step_kinds> names = {
-        "deliver", "duplicate",  "drop",       "corrupt",   "time_out", "run",  "advance",
-        "propose", "crash",      "restart",    "partition", "one_way",  "heal", "pause",
-        "resume",  "clock_rate", "clock_jump", "slow_disk", "fail_sync"};
+        "deliver", "duplicate",  "drop",       "corrupt",   "time_out",  "run",     "advance",
+        "propose", "crash",      "restart",    "partition", "one_way",   "heal",    "pause",
+        "resume",  "clock_rate", "clock_jump", "slow_disk", "fail_sync", "transfer"};
     return names[static_cast<std::size_t>(step)];
 }
 

@@ -81,6 +81,8 @@ struct SimulatedCluster {
     std::vector<Message> receive_messages();
     bool halt() const { return false; }
     void register_leader(std::optional<ReplicaId>) {}
+    std::optional<ReplicaId> get_pending_transfer() { return std::exchange(transfer_to, {}); }
+    std::optional<ReplicaId> transfer_to;
 
     // Where a poll takes in a single message, what it answers is known.
     std::optional<RequestVote> request;
@@ -312,6 +314,9 @@ class Simulator {
                 if (op.b / 4 % 4 != 0) exact.a = static_cast<std::uint32_t>(leader_or(exact.a));
                 exact.b = op.b % 4;
                 return exact;
+            case Step::transfer:
+                exact.a = static_cast<std::uint32_t>(leader_or(exact.a));
+                [[fallthrough]];
             case Step::one_way:
                 exact.b = static_cast<std::uint32_t>(op.b % nodes_.size());
                 return exact;
@@ -365,6 +370,8 @@ class Simulator {
                 return slow_disk(a, 1 + op.b % 1000);
             case Step::fail_sync:
                 return fail_sync(a);
+            case Step::transfer:
+                return transfer(leader_or(a), op.b % nodes_.size());
         }
     }
 
@@ -433,6 +440,7 @@ class Simulator {
         std::optional<Replica> replica;
         Time now{};
         Time deadline{};
+        std::optional<Time> transfer_since;
         std::uint64_t rate = 100;       // Percent.
         std::uint32_t unreachable = 0;  // Bit set of the replicas that its messages do not reach.
         Duration delay{};               // Of what it sends in this poll, by a slow disk.
@@ -445,6 +453,7 @@ class Simulator {
         /// All but the replica.
         void take(const Node& other) {
             cluster.inbox = other.cluster.inbox;
+            cluster.transfer_to = other.cluster.transfer_to;
             machine.pending = other.machine.pending;
             machine.applied_hash = other.machine.applied_hash;
             machine.touched = other.machine.touched;
@@ -454,6 +463,7 @@ class Simulator {
             disk = other.disk;
             now = other.now;
             deadline = other.deadline;
+            transfer_since = other.transfer_since;
             rate = other.rate;
             unreachable = other.unreachable;
             entropy = other.entropy;
@@ -656,9 +666,19 @@ class Simulator {
             ghost_.fail(Law::calls_as_promised, "a poll ends with writes that were not synced", i);
         }
         if (node.machine.touched && !failure()) check_machine(i);
+        if (configuration_.untimed == 0 && !failure()) check_transfer(i);
         // Without time, what it has to do at once is a part of the same step.
         if (configuration_.untimed == 0 || failure()) return;
         if (node.deadline <= now) poll(i);
+    }
+
+    /// A leader that hands over takes no transitions, so it must not do that for long.
+    void check_transfer(std::size_t i) {
+        Node& node = nodes_[i];
+        if (!Inspect::transfer(*node.replica)) return node.transfer_since.reset();
+        if (!node.transfer_since) node.transfer_since = node.now;
+        ghost_.require(Law::liveness, node.now < *node.transfer_since + ElectionTimeoutRange{}.max,
+                       "a leader hands over for longer than an election timeout", i);
     }
 
     /// Where there is no time, a timer fires when its step says so and never otherwise, and nobody
@@ -1023,6 +1043,18 @@ class Simulator {
         end_step();
     }
 
+    void transfer(std::size_t i, std::size_t to) {
+        if (record_)
+            begin_step("Leadership shall go from " + name_of(i) + " to " + name_of(to) + ".");
+        if (nodes_[i].replica) {
+            nodes_[i].cluster.transfer_to = id_of(to);
+            poll(i);
+            if (nodes_[i].replica && Inspect::transfer(*nodes_[i].replica))
+                ++coverage()[Event::transfer_begun];
+        }
+        end_step();
+    }
+
     void propose(std::size_t i, std::uint64_t count) {
         if (record_) {
             begin_step("The machine of " + name_of(i) + " is given " + std::to_string(count) +
@@ -1222,9 +1254,11 @@ class Simulator {
         return leader;
     }
 
-    /// Whether the leader knows that all of these have all it has: answers that were lost earlier
-    /// it learns only from the next heartbeat.
+    /// Whether the leader hands over to nobody and knows that all of these have all it has: answers
+    /// that were lost earlier it learns only from the next heartbeat.
     bool knows(std::size_t leader, const Set& core) const {
+        const Node& node = nodes_[leader];
+        if (Inspect::transfer(*node.replica) || !node.machine.pending.empty()) return false;
         const auto& progress = status(leader).progress;
         return std::all_of(progress.begin(), progress.end(), [&](const Progress& peer) {
             bool counts = std::find(core.begin(), core.end(), replica_of(peer.id)) != core.end();
@@ -1499,9 +1533,9 @@ class Simulator {
     }
 
     std::uint32_t record_message(const Message& message) {
-        static constexpr std::array<const char*, 5> kinds = {
-            "RequestVote", "RequestVoteResponse", "AppendEntries", "AppendEntriesResponse",
-            "InstallSnapshot"};
+        static constexpr std::array<const char*, 6> kinds = {
+            "RequestVote",           "RequestVoteResponse", "AppendEntries",
+            "AppendEntriesResponse", "InstallSnapshot",     "TimeoutNow"};
         Record::Message told;
         told.from = replica_of(message.from);
         told.to = replica_of(message.to);
@@ -1518,7 +1552,8 @@ class Simulator {
         return std::to_string(index.value) + " in term " + std::to_string(term.value);
     }
     std::string describe(const RequestVote& body) const {
-        return std::string(body.pre_vote ? "PreVote, " : "") + "log ends at " +
+        return std::string(body.pre_vote ? "PreVote, " : "") +
+               (body.transfer ? "the leader asked for it, " : "") + "log ends at " +
                at(body.last_log.index, body.last_log.term);
     }
     std::string describe(const RequestVoteResponse& body) const {
@@ -1542,6 +1577,7 @@ class Simulator {
                at(body.hint.index, body.hint.term) + ", has " +
                std::to_string(body.snapshot_offset) + " bytes";
     }
+    std::string describe(const TimeoutNow&) const { return "stand for election"; }
     std::string describe(const InstallSnapshot<D>& body) const {
         return "up to " + at(body.last_included.index, body.last_included.term) + ", from byte " +
                std::to_string(body.offset) + (body.done ? ", the end" : "");

@@ -33,7 +33,7 @@ class Mix {
     /// last or do not; where time passes by itself, few messages are moved by hand.
     static Mix draw(Random& random) {
         static constexpr std::array<std::uint64_t, step_kinds> usual = {
-            200, 12, 12, 3, 28, 1, 24, 20, 6, 14, 4, 3, 10, 4, 8, 2, 3, 3, 2};
+            200, 12, 12, 3, 28, 1, 24, 20, 6, 14, 4, 3, 10, 4, 8, 2, 3, 3, 2, 4};
         std::array<std::uint64_t, step_kinds> weights = usual;
         for (std::size_t i = 0; i < step_kinds; ++i) {
             weights[i] *= 1 + random.below(4);
