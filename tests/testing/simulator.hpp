@@ -666,18 +666,18 @@ class Simulator {
             ghost_.fail(Law::calls_as_promised, "a poll ends with writes that were not synced", i);
         }
         if (node.machine.touched && !failure()) check_machine(i);
-        if (configuration_.untimed == 0 && !failure()) check_transfer(i);
+        if (configuration_.untimed == 0 && !failure()) check_transfer(i, now);
         // Without time, what it has to do at once is a part of the same step.
         if (configuration_.untimed == 0 || failure()) return;
         if (node.deadline <= now) poll(i);
     }
 
     /// A leader that hands over takes no transitions, so it must not do that for long.
-    void check_transfer(std::size_t i) {
+    void check_transfer(std::size_t i, Time now) {
         Node& node = nodes_[i];
         if (!Inspect::transfer(*node.replica)) return node.transfer_since.reset();
-        if (!node.transfer_since) node.transfer_since = node.now;
-        ghost_.require(Law::liveness, node.now < *node.transfer_since + ElectionTimeoutRange{}.max,
+        if (!node.transfer_since) node.transfer_since = now;
+        ghost_.require(Law::liveness, now < *node.transfer_since + ElectionTimeoutRange{}.max,
                        "a leader hands over for longer than an election timeout", i);
     }
 
