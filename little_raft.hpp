@@ -32,7 +32,8 @@
 // What it does beyond the paper: PreVote, CheckQuorum and leader stickiness, so that a replica that
 // cannot win disturbs nobody and a leader that cannot commit makes way; replication that does not
 // wait for answers, in a window; hints that skip a whole term of conflicting entries; the leader's
-// disk beside its followers', not before them; snapshots that go on after a loss.
+// disk beside its followers', not before them; snapshots that go on after a loss; leadership handed
+// over without a gap.
 //
 // The core has no clock, thread, I/O, random device or global: the same calls with the same
 // arguments give the same results on every compiler and standard library. It neither throws nor
@@ -333,9 +334,8 @@ concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
 /// The way to the other replicas. Messages may be lost, repeated, delayed and reordered; what
 /// arrives must be what a replica sent, so a transport authenticates and checks its frames.
 /// - send_message: must not block; may fail silently.
-/// - receive_messages: hands over, once, what has arrived, as get_pending_transitions does; must
-/// not
-///   block.
+/// - receive_messages: hands over, once, what has arrived, in a vector or a reference to one, as
+///   get_pending_transitions does; must not block.
 /// - halt: asked by start() after each poll; true ends it.
 /// - register_leader: called when the leader known to this replica changes; nothing: none is.
 template <class C, class M>

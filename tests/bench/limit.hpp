@@ -20,12 +20,12 @@ class ChunkLog {
     void append(const char* bytes, std::uint32_t size) {
         if (left_ < size) {
             left_ = chunk_bytes;
-            chunks_.push_back(std::make_unique_for_overwrite<char[]>(left_));
+            chunks_.push_back(std::unique_ptr<char[]>(new char[left_]));
             at_ = chunks_.back().get();
         }
         std::memcpy(at_, bytes, size);
         if (count_ % chunk_records == 0)
-            records_.push_back(std::make_unique_for_overwrite<Record[]>(chunk_records));
+            records_.push_back(std::unique_ptr<Record[]>(new Record[chunk_records]));
         records_.back()[count_ % chunk_records] = {1, at_, size, 0};
         ++count_;
         at_ += size;

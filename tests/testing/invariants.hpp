@@ -142,7 +142,8 @@ inline const LawText& text_of(Law law) {
          "[Raft 5.4.2, 5.6; PhD 3.10, 4.2, 6.2]"},
         {"Stability",
          "While nothing fails, or only a minority does, the leader stays; a candidate makes way "
-         "for it, and a PreVote brings about no term that nobody entered.",
+         "for it, who hears it helps nobody to depose it, and a PreVote brings about no term that "
+         "nobody entered.",
          "[Raft 5.2; PhD 4.2.3, 9.6]"},
         {"Own Invariant", "The subject's own invariant of its machine.", "the subject's invariant"},
     }};

@@ -84,6 +84,8 @@ struct SimulatedCluster {
     std::optional<ReplicaId> get_pending_transfer() { return std::exchange(transfer_to, {}); }
     std::optional<ReplicaId> transfer_to;
 
+    bool granted = false;  // A vote or a PreVote, in this poll.
+
     // Where a poll takes in a single message, what it answers is known.
     std::optional<RequestVote> request;
     ReplicaId asks;
@@ -942,11 +944,18 @@ class Simulator {
                                std::holds_alternative<InstallSnapshot<D>>(message.body));
         Term term = status(to).term;
         Term sent_in = message.term;
+        bool unwelcome = alone && request && !request->transfer && hears_leader(to) &&
+                         (request->pre_vote || sent_in > term);
+        node.cluster.granted = false;
         // What waits for one that is paused has its bounds too.
         if (node.cluster.inbox.size() < configuration_.flying_max)
             node.cluster.inbox.push_back(std::move(message));
         poll(to);
         if (failure() || !is_alive(to) || status(to).fault) return;
+        if (unwelcome) {
+            ghost_.require(Law::stability, !node.cluster.granted,
+                           "one that hears its leader helps another to depose it", to);
+        }
         if (only_asks) {
             ghost_.require(Law::stability, status(to).term <= std::max(term, sent_in),
                            "a PreVote brings about a term that nobody entered", to);
@@ -955,6 +964,13 @@ class Simulator {
             ghost_.require(Law::stability, status(to).role != Role::candidate,
                            "a candidate goes on in a term that has a leader", to);
         }
+    }
+
+    bool hears_leader(std::size_t i) const {
+        if (configuration_.untimed != 0) return false;
+        Time contact = Inspect::leader_contact(*nodes_[i].replica);
+        return status(i).role == Role::leader ||
+               (status(i).leader && nodes_[i].now < contact + ElectionTimeoutRange{}.min);
     }
 
     /// A transport notices damage; but its decoder has seen the bytes.
@@ -1749,6 +1765,8 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     if (sender.dead) return;
     ++s.coverage()[Event::message];
     s.ghost_.sent(node, message, to == asks ? request : std::nullopt);
+    if (auto* vote = std::get_if<RequestVoteResponse>(&message.body))
+        granted = granted || vote->vote_granted;
     std::size_t receiver = replica_of(to);
     if (to != message.to || receiver >= s.nodes_.size()) {
         return s.ghost_.fail(Law::persist_before_send, "a message is sent to a stranger", node);
