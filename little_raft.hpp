@@ -303,8 +303,9 @@ concept Transition = std::copyable<T> && requires(const T& transition) {
 /// - register_transition_state: tells what became of a transition; see TransitionState.
 /// - apply_transition: called once for each committed transition, in the log's order [Raft 5.3].
 ///   Whatever it decides must follow from the state and the transition alone.
-/// - get_pending_transitions: hands over, once, what is to be replicated; called in each poll. A
-///   vector, or, so that nothing is allocated, a reference to one that you clear and fill again.
+/// - get_pending_transitions: hands over, once, what is to be replicated; called in each poll
+///   but while a leader hands over. A vector, or, so that nothing is allocated, a reference to one
+///   that you clear and fill again; it must not change while states are registered.
 template <class M, class T = typename M::Transition>
 concept StateMachine = requires(M& machine, const T& transition, TransitionState state) {
     requires Transition<T>;
@@ -349,7 +350,8 @@ concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> 
 /// Optional for a Cluster: a leader hands over to another, for maintenance say [PhD 3.10].
 /// - get_pending_transfer: hands over, once, who shall lead; called in each poll, and of no effect
 ///   but on a leader. It takes no transitions until the other leads, or for an election timeout at
-///   most: then it goes on itself. register_leader tells how it ended.
+///   most: then it goes on itself. A wish that comes meanwhile is of no effect. register_leader
+///   tells when another leads.
 template <class C>
 concept LeadershipTransfer = requires(C& cluster) {
     { cluster.get_pending_transfer() } -> std::same_as<std::optional<ReplicaId>>;
@@ -408,13 +410,15 @@ struct Options {
     /// A leader lets each follower hear from it at least this often. A few round trips.
     Duration heartbeat_timeout = std::chrono::milliseconds(50);
     /// A follower that hears nothing for this long asks for votes; a leader that no majority
-    /// answers for the upper bound stands down. Well above heartbeat_timeout [Raft 5.6].
+    /// answers for the upper bound (from when it was asked to hand over, if it was) stands down.
+    /// Well above heartbeat_timeout [Raft 5.6].
     ElectionTimeoutRange election_timeout_range = {};
     /// A snapshot is taken when this many entries were applied since the last; 0: never.
     std::uint64_t snapshot_delta = 10'000;
-    /// Applied entries that stay in the log behind a snapshot, so that slow followers rarely need
-    /// it. Liveness: what is written while a snapshot travels should fit, or a follower on a slow
-    /// link needs the next snapshot as soon as it has this one.
+    /// Applied entries that stay in the log behind a snapshot (and up to 255 more in memory, which
+    /// goes in chunks), so that slow followers rarely need it. Liveness: what is written while a
+    /// snapshot travels should fit, or a follower on a slow link needs the next snapshot as soon as
+    /// it has this one.
     std::uint64_t snapshot_trailing = 1'000;
     /// Bytes of a snapshot in one message. One is on its way to a follower at a time.
     std::uint64_t snapshot_chunk_bytes = 256 * 1024;
@@ -490,9 +494,9 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 ///
 ///     base | first_index ... last
 ///
-/// In chunks of so many entries, so that a long log is not moved when it grows.
-/// The base is all that is left of what was compacted. Its term answers for the entries that are
-/// gone, so a follower whose log ends right there is recognized without them [Raft 7].
+/// In chunks of so many entries, so that a long log is not moved when it grows. The base is all
+/// that is known of what was compacted. Its term answers for the entries that are gone, so a
+/// follower whose log ends right there is recognized without them [Raft 7].
 template <class T, std::uint64_t chunk_size = 256>
 class Log {
  public:
@@ -631,7 +635,7 @@ struct Progress {
     State state = probe;
     Index match_index = {};  ///< Known to be replicated and durable there. Never falls in a term.
     Index next_index = {};   ///< The next entry to send; always above match_index.
-    Index sent_commit = {};  ///< The commit index it can already act upon.
+    Index sent_commit = {};  ///< The commit index that it was told and can act upon.
     bool waiting = false;    ///< A probe or a chunk was sent and is not answered.
     bool overdue = false;    ///< ... nor was at the last heartbeat.
     bool vote_granted = false;            ///< In the election that is on.
@@ -848,9 +852,9 @@ class Replica {
         now_ = detail::greatest(now_, now);
         if (election_deadline_ == never) reset_election_timer();
         for (Message& message : cluster_->receive_messages()) receive(message);
+        fire_timers();
         take_pending_transfer();
         take_pending_transitions();
-        fire_timers();
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
         replicate();
@@ -1005,7 +1009,8 @@ class Replica {
             return false;
         if (message.term.value >= absurd) return false;
         if (auto* request = std::get_if<RequestVote>(&message.body))
-            return request->pre_vote || message.term > Term{};
+            return request->last_log.term <= message.term &&
+                   (request->pre_vote ? !request->transfer : message.term > Term{});
         if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
             Term last = detail::greatest(append->prev_log.term, Term{1});
             for (const Entry<T>& entry : append->entries) {
@@ -1044,6 +1049,7 @@ class Replica {
     //
     // follower -- timeout --> pre_candidate -- majority --> candidate -- majority --> leader
     //         <--- word of a leader, or of a higher term, from any role; no majority heard ---'
+    //          ---- TimeoutNow, from its leader ---> candidate
     //
     // A timeout leads to pre_candidate from candidate too: an election that failed is not repeated
     // before a majority would vote again.
@@ -1073,7 +1079,8 @@ class Replica {
     }
 
     /// What belongs to one role in one term ends with it: the leader known, the votes, what is
-    /// known of the followers [Raft Figure 2, reinitialized after election], snapshots under way.
+    /// known of the followers [Raft Figure 2, reinitialized after election], snapshots under way, a
+    /// transfer.
     void become(Role role) {
         status_.role = role;
         status_.leader.reset();
@@ -1196,7 +1203,8 @@ class Replica {
         }
     }
 
-    /// All of them, each poll: those that this replica cannot replicate get their final state now.
+    /// All of them: those that this replica cannot replicate get their final state now. While it
+    /// hands over they wait.
     /// Entries are limited whoever appended them, bytes by what was taken here; and what is alone
     /// passes, or a large transition could never be replicated.
     void take_pending_transitions() {
@@ -1234,7 +1242,7 @@ class Replica {
         for (Progress& peer : status_.progress) {
             if (peer.id != status_.id) replicate_to(peer);
             bool ready = peer.id == transfer_ && peer.match_index == log_.last().index;
-            if (ready) send({status_.id, peer.id, status_.term, TimeoutNow{}});
+            if (ready && !status_.fault) send({status_.id, peer.id, status_.term, TimeoutNow{}});
         }
     }
 
@@ -1253,23 +1261,23 @@ class Replica {
                 return;
             auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
             Index last = peer.next_index + entries.size() - 1;
-            send_append(peer, std::move(entries));
+            peer.sent_commit = detail::least(status_.commit_index, last);
+            send_append(peer, std::move(entries), status_.commit_index);
             peer.on_sent(last, bytes);
         }
     }
 
     /// Sends the entries at peer.next_index and after: none, if the log begins later. Safety: it
     /// reads nothing that the log no longer has.
-    void send_append(Progress& peer, std::vector<Entry<T>>&& entries) {
+    void send_append(Progress& peer, std::vector<Entry<T>>&& entries, Index commit) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
-        peer.sent_commit = detail::least(status_.commit_index, prev + entries.size());
         send({status_.id, peer.id, status_.term,
-              AppendEntries<T>{
-                  {prev, *log_.term_at(prev)}, status_.commit_index, std::move(entries)}});
+              AppendEntries<T>{{prev, *log_.term_at(prev)}, commit, std::move(entries)}});
     }
 
     /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
-    /// that a window that got lost is noticed even when nothing more may be sent.
+    /// that a window that got lost is noticed even when nothing more may be sent. Liveness: it
+    /// repeats the commit index that was told and brings no news, since those are not answered.
     void send_heartbeats() {
         heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
         bool sends_snapshot = false;
@@ -1279,7 +1287,7 @@ class Replica {
             bool probes = peer.waiting && peer.state == Progress::probe;
             if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
             sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
-            send_append(peer, {});
+            send_append(peer, {}, peer.sent_commit);
         }
         if (!sends_snapshot) outgoing_.reset();
     }
@@ -1373,7 +1381,8 @@ class Replica {
         Index index = prev.index + count;
         // Safety: only this much is known to equal the leader's log, however long this one is.
         Index commit = detail::least(request.leader_commit, index);
-        // Deviates: news of a commit is not answered, since it is all the same to the leader.
+        // Deviates: mere news of a commit is not answered. Liveness: no heartbeat is mere news
+        // twice.
         bool only_news = request.entries.empty() && commit > status_.commit_index;
         status_.commit_index = detail::greatest(status_.commit_index, commit);
         if (!only_news) acknowledge(index);
@@ -1570,7 +1579,8 @@ class Replica {
     std::uint64_t random_ = 0;
     Time now_ = (Time::min)();  // Of the latest poll.
     Time leader_contact_ = {};  // follower: when the leader was last heard
-    /// When to ask for votes; on a leader, when to stand down if no majority is heard until then.
+    /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
+    /// and when a transfer ends.
     Time election_deadline_ = never;
     Time heartbeat_deadline_ = never;  // leader
 
