@@ -118,7 +118,8 @@ inline const LawText& text_of(Law law) {
          "across crashes too.",
          "Options"},
         {"Leader Bookkeeping",
-         "What a leader believes a follower to have on disk, it has; and it sends what comes next.",
+         "What a leader believes a follower to have on disk, it has; it sends what comes next, "
+         "and what waits for an answer is answered.",
          "[Raft Figure 2: nextIndex, matchIndex]"},
         {"Calls as Promised",
          "A poll writes term, snapshot place and entries at most once each and then syncs; entries "

@@ -447,6 +447,8 @@ class Simulator {
         Time now{};
         Time deadline{};
         std::optional<Time> transfer_since;
+        std::pair<Term, std::array<Index, Configuration::replicas_max>>
+            told;                       // The commit index, to each.
         std::uint64_t rate = 100;       // Percent.
         std::uint32_t unreachable = 0;  // Bit set of the replicas that its messages do not reach.
         Duration delay{};               // Of what it sends in this poll, by a slow disk.
@@ -470,6 +472,7 @@ class Simulator {
             now = other.now;
             deadline = other.deadline;
             transfer_since = other.transfer_since;
+            told = other.told;
             rate = other.rate;
             unreachable = other.unreachable;
             entropy = other.entropy;
@@ -676,6 +679,25 @@ class Simulator {
         // Without time, what it has to do at once is a part of the same step.
         if (configuration_.untimed == 0 || failure()) return;
         if (node.deadline <= now) poll(i);
+    }
+
+    /// News of a commit is not answered, so that what waits for an answer must not bring any.
+    void check_news(std::size_t i, const Message& message) {
+        const auto* append = std::get_if<AppendEntries<T>>(&message.body);
+        if (!append) return;
+        auto& [term, told] = nodes_[i].told;
+        if (term != message.term) told = {};
+        term = message.term;
+        Index& before = told[replica_of(message.to)];
+        for (const Progress& peer : status(i).progress) {
+            bool waits =
+                peer.waiting || peer.is_full(configuration_.inflight_messages,
+                                             configuration_.inflight_entries * sizeof(Entry<T>));
+            if (peer.id != message.to || !waits || !append->entries.empty()) continue;
+            ghost_.require(Law::leader_bookkeeping, append->leader_commit <= before,
+                           "a heartbeat that must be answered brings news, which are not", i);
+        }
+        before = std::max(before, append->leader_commit);
     }
 
     /// A leader that hands over takes no transitions, so it must not do that for long.
@@ -1777,6 +1799,7 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     if (to != message.to || receiver >= s.nodes_.size()) {
         return s.ghost_.fail(Law::persist_before_send, "a message is sent to a stranger", node);
     }
+    s.check_news(node, message);
     if constexpr (SubjectTraits<S>::encodes) {
         std::string text = S::encode(message);
         std::optional<Message> decoded = S::decode(text);
