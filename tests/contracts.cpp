@@ -403,7 +403,8 @@ struct Encoded : Sound {
                 lr::AppendEntries<Put> append{
                     {Index{number()}, Term{number()}}, Index{number()}, {}};
                 std::uint64_t count = number();
-                // As reserve does at some size, before a sanitizer ends the program for a smaller one.
+                // As reserve does at some size, before a sanitizer ends the program for a smaller
+                // one.
                 if (slip == Slip::believes_sizes && count > 1'000'000) throw std::bad_alloc();
                 if (slip == Slip::believes_sizes) append.entries.reserve(count);
                 if (slip == Slip::refuses_many && count > 64) return std::nullopt;
