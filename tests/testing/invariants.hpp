@@ -969,8 +969,9 @@ class Ghost {
     template <class T, class D>
     void hand_over(std::size_t i, const Message<T, D>& message) {
         std::size_t to = replica_of(message.to);
-        if (to >= seen_.size()) return;              // A stranger.
-        if (disks_[to].term > message.term) return;  // It has heard of another since.
+        if (to >= seen_.size()) return;  // A stranger.
+        seen_[to].handed_in = message.term;
+        if (disks_[to].term > message.term) return;  // It has heard of another, durably or not.
         const LogImage& own = disks_[i].log;
         const LogImage& other = disks_[to].log;
         Index last = own.last_index();
@@ -980,7 +981,6 @@ class Ghost {
         require(Law::votes_are_earned,
                 other.last_index() >= last && other.hash_at(last) == own.hash_at(last),
                 "a leader hands over to one whose log is not its own", i);
-        seen_[to].handed_in = message.term;
     }
     bool was_handed(std::size_t i, Term term) const {
         return seen_[i].handed_in.value + 1 == term.value;
