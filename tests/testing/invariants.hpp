@@ -712,8 +712,8 @@ class Ghost {
         Term sent_in;                               // ... in this term.
         std::array<bool, replicas_max> prevotes{};  // Granted to it, ...
         Term preferred_in;                          // ... in this term.
-        Term handed_in = {~0ULL};  // The term whose leader told it to stand for election.
-        Term led_in;               // The last term in which it was seen to become leader.
+        Term handed_in;  // The term whose leader told it to stand for election.
+        Term led_in;     // The last term in which it was seen to become leader.
         bool says_unknown = false;
         bool installed = false;
         bool log_changed = false;
@@ -969,8 +969,8 @@ class Ghost {
     template <class T, class D>
     void hand_over(std::size_t i, const Message<T, D>& message) {
         std::size_t to = replica_of(message.to);
-        if (to >= seen_.size()) return;  // A stranger.
-        seen_[to].handed_in = message.term;
+        if (to >= seen_.size()) return;                                     // A stranger.
+        seen_[to].handed_in = std::max(seen_[to].handed_in, message.term);  // One may be late.
         if (disks_[to].term > message.term) return;  // It has heard of another, durably or not.
         const LogImage& own = disks_[i].log;
         const LogImage& other = disks_[to].log;
@@ -983,7 +983,7 @@ class Ghost {
                 "a leader hands over to one whose log is not its own", i);
     }
     bool was_handed(std::size_t i, Term term) const {
-        return seen_[i].handed_in.value + 1 == term.value;
+        return seen_[i].handed_in > Term{} && seen_[i].handed_in.value + 1 == term.value;
     }
     bool was_preferred(std::size_t i, Term term) const {
         const Seen& seen = seen_[i];
