@@ -332,24 +332,3 @@ TEST_CASE("regression: heartbeats with news of a commit left a follower unheard"
         if (peer.id == follower.id) CHECK(peer.match_index == Index{count + 1});
     }
 }
-
-TEST_CASE("regression: transitions that waited for a transfer waited on after its end") {
-    Node node;
-    node.elect();
-    node.poll({node.from(2, 1, lr::AppendEntriesResponse{true, Index{1}, {}}),
-               node.from(3, 1, lr::AppendEntriesResponse{true, Index{1}, {}})});
-    node.wire.transfer_to = ReplicaId{3};
-    node.poll();
-    node.machine.pending = {{7, 7}};
-    SUBCASE("the leader goes on") {
-        node.now += node.options.election_timeout_range.max - 1ms;
-        node.poll({node.from(2, 1, lr::AppendEntriesResponse{true, Index{1}, {}})});
-        CHECK(node.machine.states_of(7).empty());
-        node.advance(1ms);
-        CHECK(node.machine.states_of(7) == std::vector{lr::TransitionState::queued});
-    }
-    SUBCASE("the leader stands down, since nobody answers") {
-        node.advance(node.options.election_timeout_range.max);
-        CHECK(node.machine.states_of(7) == std::vector{lr::TransitionState::abandoned_not_leader});
-    }
-}

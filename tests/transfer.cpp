@@ -177,6 +177,23 @@ TEST_CASE("regression: a transfer that gets nowhere ends after an election timeo
     CHECK(told(node).empty());
 }
 
+TEST_CASE("regression: transitions that waited for a transfer waited on after its end") {
+    Node node = leading();
+    ask(node, 3);
+    node.machine.pending = {{7, 7}};
+    SUBCASE("the leader goes on") {
+        node.now += node.options.election_timeout_range.max - 1ms;
+        node.poll({node.from(2, 1, AppendEntriesResponse{true, Index{1}, {}})});
+        CHECK(node.machine.states_of(7).empty());
+        node.advance(1ms);
+        CHECK(node.machine.states_of(7) == std::vector{TransitionState::queued});
+    }
+    SUBCASE("the leader stands down, since nobody answers") {
+        node.advance(node.options.election_timeout_range.max);
+        CHECK(node.machine.states_of(7) == std::vector{TransitionState::abandoned_not_leader});
+    }
+}
+
 TEST_CASE("regression: a leader that is elected again takes transitions (hashicorp#696)") {
     Node node = leading();
     ask(node, 3);

@@ -2,9 +2,7 @@
 #include <benchmark/benchmark.h>
 #include <malloc.h>
 
-#include <algorithm>
 #include <functional>
-#include <map>
 
 #include "cluster.hpp"
 #include "limit.hpp"

@@ -111,8 +111,7 @@ struct Network {
 
     void send_message(little_raft::ReplicaId to, Message&& message) {
         ++sent;
-        auto& inbox = (*inboxes)[to.value];
-        if (!is_cut_off) inbox.push_back(std::move(message));
+        if (!is_cut_off) (*inboxes)[to.value].push_back(std::move(message));
     }
     std::vector<Message>& receive_messages() {
         received.clear();

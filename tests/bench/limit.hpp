@@ -15,8 +15,6 @@ namespace bench {
 /// Payloads in chunks of 1 MiB, records in chunks of their own: nothing is ever moved.
 class ChunkLog {
  public:
-    using Payload = std::string;
-
     void append(const char* bytes, std::uint32_t size) {
         if (left_ < size) {
             left_ = chunk_bytes;
@@ -31,9 +29,6 @@ class ChunkLog {
         at_ += size;
         left_ -= size;
     }
-    void append(const Payload& payload) {
-        append(payload.data(), static_cast<std::uint32_t>(payload.size()));
-    }
     void copy(const ChunkLog& other, std::uint64_t i) {
         const Record& record = other.record(i);
         append(record.bytes, record.size);
@@ -45,7 +40,6 @@ class ChunkLog {
             sum.add(number, record(applied_).size);
         }
     }
-    std::uint64_t count() const { return count_; }
     Sum sum;
 
  private:
@@ -73,9 +67,7 @@ class ChunkLog {
 template <class P>
 class HeapLog {
  public:
-    using Payload = P;
-
-    void append(Payload payload) { records_.push_back({1, std::move(payload)}); }
+    void append(P payload) { records_.push_back({1, std::move(payload)}); }
     void copy(const HeapLog& other, std::uint64_t i) { append(other.records_[i].payload); }
     void apply() {
         for (; applied_ < records_.size(); ++applied_) {
@@ -83,13 +75,12 @@ class HeapLog {
             sum.add(number_of(bytes), bytes.size());
         }
     }
-    std::uint64_t count() const { return records_.size(); }
     Sum sum;
 
  private:
     struct Record {
         std::uint64_t term;
-        Payload payload;
+        P payload;
     };
     static const std::string& bytes_of(const std::string& payload) { return payload; }
     static const std::string& bytes_of(const std::shared_ptr<const std::string>& payload) {

@@ -579,9 +579,8 @@ std::string show_message(const MessageOf<typename S::Machine>& message) {
     } else if (auto* answer = std::get_if<RequestVoteResponse>(&message.body)) {
         text << ", pre_vote " << answer->pre_vote << ", vote_granted " << answer->vote_granted;
     } else if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-        text << ", after entry " << show_position({append->prev_log.index, append->prev_log.term})
-             << ", leader_commit " << append->leader_commit.value << ", entries "
-             << show_entries<S>(append->entries);
+        text << ", after entry " << show_position(append->prev_log) << ", leader_commit "
+             << append->leader_commit.value << ", entries " << show_entries<S>(append->entries);
     } else if (auto* response = std::get_if<AppendEntriesResponse>(&message.body)) {
         text << ", success " << response->success << ", match_index " << response->match_index.value
              << ", hint " << show_position(response->hint) << ", snapshot_offset "

@@ -71,7 +71,7 @@ struct Fingerprint {
         if (const auto* vote = std::get_if<RequestVoteResponse>(&message.body))
             return mix(h, (vote->pre_vote ? 1U : 0U) + (vote->vote_granted ? 2U : 0U));
         if (const auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-            h = mix(h, hash(LogPosition{append->prev_log.index, append->prev_log.term}));
+            h = mix(h, hash(append->prev_log));
             h = mix(h, append->leader_commit.value);
             for (const Entry<T>& entry : append->entries) {
                 const T* transition = std::get_if<T>(&entry.command);
