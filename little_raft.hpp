@@ -18,7 +18,7 @@
 // Contents: 1 configuration, 2 vocabulary, 3 messages, 4 concepts (what you write), 5 options,
 // 6 log, 7 quorum, 8 progress, 9 status and Notifier, 10 Replica: public face; start and stop;
 // messages and terms; roles and elections; replication as leader; replication as follower; commit
-// and apply; snapshots; durability; state.
+// and apply; reads; snapshots; durability; state.
 //
 // How to read it: sections 2 and 3 are Figure 2 of the paper. Sections 6 to 8 know nothing of
 // Replica and can be read alone. Then read Replica::poll, which names every step in its order, and
@@ -32,8 +32,9 @@
 // What it does beyond the paper: PreVote, CheckQuorum and leader stickiness, so that a replica that
 // cannot win disturbs nobody and a leader that cannot commit makes way; replication that does not
 // wait for answers, in a window; hints that skip a whole term of conflicting entries; the leader's
-// disk beside its followers', not before them; snapshots that go on after a loss; leadership handed
-// over without a gap.
+// disk beside its followers', not before them, and disks that take their time; snapshots that go on
+// after a loss; leadership handed over without a gap; linearizable reads without entries, on every
+// replica; word of a disk that lost what it had acknowledged.
 //
 // The core has no clock, thread, I/O, random device or global: the same calls with the same
 // arguments give the same results on every compiler and standard library. It neither throws nor
@@ -73,11 +74,6 @@
 namespace little_raft {
 inline namespace v0 {
 
-namespace testing {
-/// The test kit's window into a Replica's private state.
-struct Inspect;
-}  // namespace testing
-
 namespace detail {
 [[noreturn]] inline void fail(const char* condition, const char* why) {
     std::fprintf(stderr, "little_raft: %s (%s does not hold)\n", why, condition);
@@ -94,6 +90,11 @@ template <class M>
 NoSnapshot snapshot_data_of(...);
 template <class M>
 using SnapshotDataOf = decltype(snapshot_data_of<M>(0));
+
+template <class M>
+typename M::Read read_of(int);
+template <class M>
+NoSnapshot read_of(...);
 
 /// A vector, or a reference to one.
 template <class V, class T>
@@ -169,18 +170,9 @@ enum class TransitionState {
     abandoned_overloaded,            ///< It never entered the log: too much is uncommitted already.
     abandoned_conflict_with_leader,  ///< A new leader's entry replaced it: it will never commit.
     /// It may or may not have been applied: a snapshot took the place of the log that held it, or
-    /// this replica stopped with a Fault.
+    /// this replica stopped with a fault.
     outcome_unknown,
 };
-
-/// Who takes part in the cluster: fixed when its replicas are constructed. All of them must be
-/// given the same voters, since two sets could have majorities that do not meet.
-struct Membership {
-    std::vector<ReplicaId> voters;
-};
-
-/// What became of a change of membership.
-enum class MembershipState { entered, committed, refused, abandoned };
 
 /// The state of a StateMachine after the entry at last_included_index [Raft 7]. It stands for that
 /// entry and for all before it.
@@ -208,7 +200,8 @@ struct Entry {
 // ===== 3 Messages ================================================================================
 // Plain aggregates, so that any serialization library can write them. There is no request that
 // waits for its response: each message stands for itself, may be lost, repeated or overtaken, and
-// is told by its term and its indexes what it still means when it arrives.
+// is told by its term and its indexes what it still means when it arrives. A Time in them is only
+// ever compared by the replica whose clock it is of; it travels as time_since_epoch().count().
 //
 //     candidate   RequestVote ------------->  every other replica
 //                 <----- RequestVoteResponse
@@ -238,6 +231,12 @@ struct AppendEntries {
     LogPosition prev_log;  ///< The entry just before these: the follower must hold the same one.
     Index leader_commit;   ///< Not capped: the follower takes of it what it can verify.
     std::vector<Entry<T>> entries;  ///< Those at prev_log.index + 1 and on.
+    /// When it was sent, by the leader's clock. It rises from poll to poll, and whoever brings it
+    /// back has heard that the sender leads at that time or later.
+    Time sent = {};
+    /// Answers a follower's question: its reads may see the state at leader_commit. `never`: none,
+    /// but this must be answered even where it only brings news. Time{}: neither.
+    Time read = {};
 };
 
 /// Answers AppendEntries. Deviates: InstallSnapshot too, since a follower that lacks the beginning
@@ -251,6 +250,10 @@ struct AppendEntriesResponse {
     LogPosition hint;
     /// When refused: how many bytes of the leader's snapshot have arrived in order.
     std::uint64_t snapshot_offset = 0;
+    Time heard = {};  ///< The latest `sent` of this leader that has arrived.
+    /// Asks from where on reads on this follower are linearizable; a number of its own for the
+    /// question, by its clock. Time{}: no question.
+    Time read = {};
 };
 
 /// [Raft Figure 13, InstallSnapshot RPC]. Where the machine's data is a string of bytes, one chunk
@@ -261,6 +264,7 @@ struct InstallSnapshot {
     std::uint64_t offset = 0;  ///< Bytes before this chunk.
     D data;
     bool done = false;
+    Time sent = {};  ///< As in AppendEntries.
 };
 
 /// From a leader that hands over, to whom it hands over: stand for election at once [PhD 3.10].
@@ -332,6 +336,22 @@ concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
     machine.set_snapshot(snapshot);
 };
 
+/// Optional for a StateMachine: reads that see all that was committed before they came, on any
+/// replica, without an entry in the log [PhD 6.4]. `Read` is your type. Each read ends in one of
+/// the last two, as long as the replica is polled.
+/// - get_pending_reads: hands over, once, what is to be read, as get_pending_transitions does.
+///   Called in each poll, but while the last ones are not answered: so any number cost one round.
+/// - apply_read: the state is now one that the read may see.
+/// - abandon_read: no leader is known, or it was lost meanwhile. Try again, or elsewhere.
+template <class M, class R = decltype(detail::read_of<M>(0))>
+concept LinearizableReads = requires(M& machine, const R& read) {
+    typename M::Read;
+    requires std::copyable<R>;
+    { machine.get_pending_reads() } -> detail::VectorOf<R>;
+    machine.apply_read(read);
+    machine.abandon_read(read);
+};
+
 /// The way to the other replicas. Messages may be lost, repeated, delayed and reordered; what
 /// arrives must be what a replica sent, so a transport authenticates and checks its frames.
 /// - send_message: must not block; may fail silently.
@@ -339,6 +359,8 @@ concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
 ///   get_pending_transitions does; must not block.
 /// - halt: asked by start() after each poll; true ends it.
 /// - register_leader: called when the leader known to this replica changes; nothing: none is.
+/// - register_lost_disk(ReplicaId), optional: on a leader, when a replica turns out not to have
+///   what it acknowledged; see Progress::lost.
 template <class C, class M>
 concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> leader) {
     cluster.send_message(ReplicaId{}, std::declval<MessageOf<M>>());
@@ -379,14 +401,17 @@ struct StoredState {
 /// - compact: what is at or before last_included may go; if the log holds no entry with that index
 ///   and term, all of it must, since a snapshot has replaced it.
 /// - sync: true once everything written is durable. False is final and stops the replica with a
-///   Fault, since a second fsync that succeeds proves nothing about the first.
+///   fault, since a second fsync that succeeds proves nothing about the first. A Storage that syncs
+///   beside the replica returns a std::optional, with nothing while it is at it: then each poll
+///   asks again, and calls nothing else meanwhile. See that the replica is polled when it has
+///   ended.
 template <class S, class T>
 concept Storage = requires(S& storage, std::optional<ReplicaId> vote, std::vector<Entry<T>> log) {
     { storage.load() } -> std::same_as<StoredState<T>>;
     storage.save_vote(Term{}, vote);
     storage.append(Index{}, std::as_const(log));
     storage.compact(LogPosition{});
-    { storage.sync() } -> std::same_as<bool>;
+    { storage.sync() } -> std::convertible_to<std::optional<bool>>;
 };
 
 /// In place of a Storage: nothing outlives the process. Safety: a replica that ran this way and
@@ -403,8 +428,9 @@ struct ElectionTimeoutRange {
     Duration max = std::chrono::milliseconds(1000);
 };
 
-/// How a Replica behaves. All replicas of a cluster should agree on the first two. A limit of 0 and
-/// timeouts that cannot work are a Fault.
+/// How a Replica behaves. All replicas of a cluster should agree on the first two. Timeouts that
+/// cannot work are a fault; so is 0 for a limit, but for a limit of bytes that a single entry may
+/// exceed: then it is one at a time.
 template <class M>
 struct Options {
     /// A leader lets each follower hear from it at least this often. A few round trips.
@@ -415,10 +441,9 @@ struct Options {
     ElectionTimeoutRange election_timeout_range = {};
     /// A snapshot is taken when this many entries were applied since the last; 0: never.
     std::uint64_t snapshot_delta = 10'000;
-    /// Applied entries that stay in the log behind a snapshot (and up to 255 more in memory, which
-    /// goes in chunks), so that slow followers rarely need it. Liveness: what is written while a
-    /// snapshot travels should fit, or a follower on a slow link needs the next snapshot as soon as
-    /// it has this one.
+    /// Applied entries that stay in the log behind a snapshot, so that slow followers rarely need
+    /// it. Liveness: what is written while a snapshot travels should fit, or a follower on a slow
+    /// link needs the next snapshot as soon as it has this one.
     std::uint64_t snapshot_trailing = 1'000;
     /// Bytes of a snapshot in one message. One is on its way to a follower at a time.
     std::uint64_t snapshot_chunk_bytes = 256 * 1024;
@@ -433,6 +458,11 @@ struct Options {
     std::uint64_t uncommitted_entries_max = 100'000;
     /// The same in bytes; a single transition may exceed it.
     std::uint64_t uncommitted_bytes_max = 64 * 1024 * 1024;
+    /// By how much two replicas' clocks may drift apart within election_timeout_range.min. A leader
+    /// that a majority has heard answers reads without asking again for that long less this bound,
+    /// in which nobody else can lead [PhD 6.4.1]. Safety: clocks that drift further let reads see
+    /// an old state. The same on all replicas. Nothing below the timeout: each round of reads asks.
+    Duration lease_reads = (Duration::max)();
     /// Replaces the internal no-op as the first entry of each of this replica's terms.
     std::optional<typename M::Transition> noop_transition = std::nullopt;
     /// Where randomness comes from. The replica's id is mixed in, so one value will do for all; the
@@ -442,16 +472,6 @@ struct Options {
 
 namespace detail {
 inline Volatile volatile_storage;  // It holds nothing.
-
-/// Whether a machine has anything of Snapshotting. Then it must have all of it: a misspelled member
-/// must not quietly turn the capability off.
-template <class M>
-concept MentionsSnapshots = requires {
-    typename M::SnapshotData;
-}
-|| requires { &M::get_snapshot; }
-|| requires { &M::create_snapshot; }
-|| requires { &M::set_snapshot; };
 
 /// Data that can be cut into chunks and joined again: a string or vector of single bytes.
 template <class D>
@@ -494,10 +514,9 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 ///
 ///     base | first_index ... last
 ///
-/// In chunks of so many entries, so that a long log is not moved when it grows. The base is all
-/// that is known of what was compacted. Its term answers for the entries that are gone, so a
-/// follower whose log ends right there is recognized without them [Raft 7].
-template <class T, std::uint64_t chunk_size = 256>
+/// The base is all that is known of what was compacted. Its term answers for the entries that are
+/// gone, so a follower whose log ends right there is recognized without them [Raft 7].
+template <class T>
 class Log {
  public:
     LogPosition base() const { return base_; }
@@ -505,10 +524,7 @@ class Log {
     LogPosition last() const { return last_; }
 
     /// Precondition: first_index() <= index <= last().index.
-    const Entry<T>& operator[](Index index) const {
-        std::uint64_t at = index - origin_;
-        return chunks_[at / chunk_size][at % chunk_size];
-    }
+    const Entry<T>& operator[](Index index) const { return entries_[index - origin_]; }
 
     /// Nothing where the log does not reach, or no longer.
     std::optional<Term> term_at(Index index) const {
@@ -528,35 +544,27 @@ class Log {
     }
 
     void append(Entry<T>&& entry) {
-        // The first chunk grows with its entries, so that a short log is small.
-        if ((last_.index + 1 - origin_) % chunk_size == 0) [[unlikely]]
-            chunks_.emplace_back().reserve(chunks_.size() > 1 ? chunk_size : 0);
         last_ = {last_.index + 1, entry.term};
-        chunks_.back().push_back(std::move(entry));
+        entries_.push_back(std::move(entry));
     }
 
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
     /// >= first_index().
     void truncate_from(Index index) {
         last_ = {index - 1, *term_at(index - 1)};
-        std::uint64_t kept = index - origin_;
-        chunks_.resize(kept / chunk_size + 1);
-        chunks_.back().resize(kept % chunk_size);
-        if (chunks_.back().empty()) chunks_.pop_back();
+        entries_.erase(at(index), entries_.end());
     }
 
     /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
-    /// follows there belongs to another history. Of a chunk in use all stays in memory.
+    /// follows there belongs to another history.
     void compact(LogPosition base) {
-        if (!holds(base)) {
-            chunks_.clear();
-            origin_ = base.index + 1;
-            last_ = base;
-        }
+        bool held = holds(base);
         base_ = base;
-        std::uint64_t unused = (base.index + 1 - origin_) / chunk_size;
-        chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(unused));
-        origin_ = origin_ + unused * chunk_size;
+        if (!held) last_ = base;
+        // Only once half are unused, so that each entry is moved once on average.
+        if (held && 2 * (first_index() - origin_) < entries_.size()) return;
+        entries_.erase(entries_.begin(), held ? at(first_index()) : entries_.end());
+        origin_ = first_index();
     }
 
     /// Precondition: first_index() <= first <= last().index + 1.
@@ -564,29 +572,19 @@ class Log {
     /// many bytes these are. The entry at `first`, if there is one, always fits.
     auto slice(Index first, std::uint64_t bytes_max = ~0ULL) const {
         std::uint64_t bytes = 0;
-        Index end = first;
-        for (; end <= last_.index; ++end) {
-            std::uint64_t more = bytes_of((*this)[end]);
-            if (bytes > 0 && bytes + more > bytes_max) break;
-            bytes += more;
-        }
-        std::vector<Entry<T>> entries;
-        entries.reserve(end - first);
-        while (first < end) {
-            std::uint64_t at = first - origin_;
-            std::uint64_t count = least(end - first, chunk_size - at % chunk_size);
-            const Entry<T>* begin = &(*this)[first];
-            entries.insert(entries.end(), begin, begin + count);
-            first = first + count;
-        }
-        return std::pair(std::move(entries), bytes);
+        auto end = at(first);
+        for (; end != entries_.end() && (bytes == 0 || bytes + bytes_of(*end) <= bytes_max); ++end)
+            bytes += bytes_of(*end);
+        return std::pair(std::vector<Entry<T>>(at(first), end), bytes);
     }
 
  private:
+    auto at(Index i) const { return entries_.begin() + static_cast<std::ptrdiff_t>(i - origin_); }
+
     LogPosition base_;
     LogPosition last_;
-    Index origin_ = {1};  // Of the first entry in the first chunk.
-    std::vector<std::vector<Entry<T>>> chunks_;
+    Index origin_ = {1};  // Of the first in entries_, some of which may be unused.
+    std::vector<Entry<T>> entries_;
 };
 
 // ===== 7 Quorum ==================================================================================
@@ -626,28 +624,27 @@ constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimi
 struct Progress {
     enum State { probe, replicate, snapshot };
 
-    struct Inflight {
-        Index last_index;
-        std::uint64_t bytes = 0;
-    };
-
     ReplicaId id;
     State state = probe;
-    Index match_index = {};  ///< Known to be replicated and durable there. Never falls in a term.
-    Index next_index = {};   ///< The next entry to send; always above match_index.
-    Index sent_commit = {};  ///< The commit index that it was told and can act upon.
-    bool waiting = false;    ///< A probe or a chunk was sent and is not answered.
-    bool overdue = false;    ///< ... nor was at the last heartbeat.
-    bool vote_granted = false;            ///< In the election that is on.
-    Time last_contact = {};               ///< When it last answered.
-    std::uint64_t offset = 0;             ///< snapshot: the bytes that it has.
-    std::vector<Inflight> inflight = {};  ///< replicate: messages not answered yet, oldest first.
+    /// Known to be replicated and durable there. Never falls in a term, but to 0 where it is lost.
+    Index match_index = {};
+    Index next_index = {};      ///< The next entry to send; always above match_index.
+    Index sent_commit = {};     ///< The commit index that it was told and can act upon.
+    bool waiting = false;       ///< A probe or a chunk was sent and is not answered.
+    bool overdue = false;       ///< ... nor was at the last heartbeat.
+    bool vote_granted = false;  ///< In the election that is on.
+    Time last_contact = {};  ///< When the latest message was sent that it is known to have heard.
+    Time succeeded = {};     ///< When its latest success arrived.
+    /// Its disk lost what it had acknowledged. For the rest of the term it does not count and is
+    /// sent nothing: it needs to be replaced under another id.
+    bool lost = false;
+    Time sent = {};            ///< When the latest append to it was sent.
+    Time read = {};            ///< Its question that is not answered yet,
+    Time read_since = {};      ///< ... and when that came.
+    std::uint64_t offset = 0;  ///< snapshot: the bytes that it has.
+    /// replicate: the messages not answered yet, oldest first, by their last index and bytes.
+    std::vector<std::pair<Index, std::uint64_t>> inflight = {};
     std::uint64_t inflight_bytes = 0;
-
-    /// Whether the window of messages on their way is used up. The last one may exceed the bytes.
-    bool is_full(std::uint64_t messages_max, std::uint64_t bytes_max) const {
-        return inflight.size() >= messages_max || inflight_bytes >= bytes_max;
-    }
 
     /// Starts a state with nothing on its way.
     void become(State new_state, Index next) {
@@ -672,16 +669,13 @@ struct Progress {
     /// `match`. A transfer ends with whatever makes the log reach it, the snapshot or not.
     void on_success(Index match, Index leader_first_index) {
         match_index = detail::greatest(match_index, match);
-        if (state == replicate) {
-            while (!inflight.empty() && inflight.front().last_index <= match) {
-                inflight_bytes -= inflight.front().bytes;
-                inflight.erase(inflight.begin());
-            }
+        for (; !inflight.empty() && inflight.front().first <= match;
+             inflight.erase(inflight.begin()))
+            inflight_bytes -= inflight.front().second;
+        if (state == replicate)
             next_index = detail::greatest(next_index, match_index + 1);
-        } else if (state == probe ||
-                   match_index + 1 >= detail::least(next_index, leader_first_index)) {
+        else if (state == probe || match_index + 1 >= detail::least(next_index, leader_first_index))
             become(replicate, match_index + 1);
-        }
     }
 
     /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share;
@@ -704,16 +698,6 @@ struct Progress {
 };
 
 // ===== 9 Status and Notifier =====================================================================
-
-/// What stopped a replica for good. It takes no part any more and sends nothing; mend the cause and
-/// construct another.
-struct Fault {
-    /// Options or peer ids that cannot work; a log from the Storage that cannot have been written;
-    /// entries missing between the snapshot and the log; a Storage::sync that returned false.
-    enum Kind { bad_options, bad_stored_log, snapshot_and_log_do_not_meet, sync_failed };
-    Kind kind = bad_options;
-    std::string_view text = {};  ///< For people.
-};
 
 /// [Raft 5.1], with PreVote's step before candidacy [PhD 9.6].
 enum class Role { follower, pre_candidate, candidate, leader };
@@ -740,11 +724,14 @@ struct Status {
     Index last_applied;                  ///< The last entry whose transition the machine has seen.
     LogPosition snapshot;                ///< The last entry that the machine's snapshot covers.
     Index first_log_index;
-    Index last_log_index;  ///< first_log_index - 1 when the log is empty.
-    Membership membership;
-    std::vector<Progress> progress;  ///< Each member's, its own among them; on a leader they count.
+    Index last_log_index;            ///< first_log_index - 1 when the log is empty.
+    std::vector<Progress> progress;  ///< Each member's, its own first; on a leader they count.
     Counters counters;
-    std::optional<Fault> fault;
+    /// What stopped this replica for good, for people: options or peer ids that cannot work, a log
+    /// from the Storage that cannot have been written, entries missing between the snapshot and the
+    /// log, a sync that failed. It takes no part any more and sends nothing; mend the cause and
+    /// construct another.
+    std::optional<std::string_view> fault;
 };
 
 /// Ends the wait of Replica::start early, from any thread: call notify() after you have given your
@@ -764,8 +751,7 @@ class Notifier {
         // Bounded, because standard libraries overflow on waits that are as good as endless.
         Time bounded = detail::least(deadline, Clock::now() + std::chrono::hours(1));
         std::unique_lock lock(mutex_);
-        changed_.wait_until(lock, bounded, [this] { return notified_; });
-        notified_ = false;
+        changed_.wait_until(lock, bounded, [this] { return std::exchange(notified_, false); });
     }
 
  private:
@@ -790,37 +776,54 @@ class Notifier {
 template <class C, class M, class S = Volatile>
 class Replica {
     static_assert(StateMachine<M>, "little_raft: the state machine is no StateMachine");
-    static constexpr bool snapshotting = Snapshotting<M>;
+    // Whoever has a part of a capability must have all of it: a misspelled member must not quietly
+    // turn it off.
+    static constexpr bool snapshotting =
+        (requires { typename M::SnapshotData; }) || (requires { &M::get_snapshot; }) ||
+        (requires { &M::create_snapshot; }) || (requires { &M::set_snapshot; });
+    static constexpr bool reading =
+        (requires { typename M::Read; }) || (requires { &M::get_pending_reads; }) ||
+        (requires { &M::apply_read; }) || (requires { &M::abandon_read; });
     static constexpr bool durable = !std::is_same_v<S, Volatile>;
 
     using T = typename M::Transition;
     using D = detail::SnapshotDataOf<M>;
+    using Read = decltype(detail::read_of<M>(0));
     using Message = MessageOf<M>;
 
  public:
     // ----- Public face ---------------------------------------------------------------------------
 
     /// A replica that goes on where `storage` and the machine's snapshot left off. `peers` are the
-    /// other voters (its own id among them does no harm); with none it is a cluster of one. What is
+    /// other voters (its own id among them does no harm); with none it is a cluster of one. All
+    /// must be given the same ones, since two sets could have majorities that do not meet. What is
     /// wrong with the arguments or with what was stored shows in status().fault.
     Replica(ReplicaId id, const std::vector<ReplicaId>& peers, C& cluster, M& machine, S& storage,
             Options<M> options = {})
         : cluster_(&cluster), machine_(&machine), storage_(&storage), options_(std::move(options)) {
         static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
-        if constexpr (durable)
-            static_assert(Storage<S, T>, "little_raft: the storage is no Storage");
-        if constexpr (detail::MentionsSnapshots<M>)
-            static_assert(Snapshotting<M>,
-                          "little_raft: the state machine has only a part of Snapshotting");
-        check_options();
+        if constexpr (durable) static_assert(Storage<S, T>, "little_raft: this is no Storage");
+        if constexpr (snapshotting) static_assert(Snapshotting<M>, "little_raft: incomplete");
+        if constexpr (reading) static_assert(LinearizableReads<M>, "little_raft: incomplete");
+        const Options<M>& o = options_;
+        const auto& [min, max] = o.election_timeout_range;
+        require(Duration{} < o.heartbeat_timeout && o.heartbeat_timeout < min && min <= max,
+                "not 0 < heartbeat_timeout < election_timeout_range.min <= .max");
+        // This keeps every deadline far from the end of time.
+        require(max <= std::chrono::hours(9999), "election_timeout_range.max > 9999 hours");
+        require(o.lease_reads >= Duration{}, "lease_reads is negative");
+        require(o.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes is 0");
+        require(o.inflight_messages_max > 0, "inflight_messages_max is 0");
+        require(o.inflight_bytes_max > 0, "inflight_bytes_max is 0");
+        require(o.uncommitted_entries_max > 0, "uncommitted_entries_max is 0");
         random_ = options_.seed ^ (id.value * 0xd1342543de82ef95);
         status_.id = id;
-        status_.membership.voters = {id};
+        status_.progress.push_back({.id = id});
         for (ReplicaId peer : peers)
-            if (peer != id) status_.membership.voters.push_back(peer);
-        become(Role::follower);
+            if (peer != id) status_.progress.push_back({.id = peer});
+        become(Role::follower, {});
         for (const Progress& member : status_.progress)
-            require(find(member.id) == &member, Fault::bad_options, "a peer is named twice");
+            require(find(member.id) == &member, "a peer is named twice");
         if (!status_.fault) load();
         publish();
     }
@@ -830,26 +833,19 @@ class Replica {
             Options<M> options = {}) requires std::same_as<S, Volatile>
         : Replica(id, peers, cluster, machine, detail::volatile_storage, std::move(options)) {}
 
-    /// Another replica's consensus state on objects of its own, which must be equal copies of the
-    /// other's: a test can branch from any state. A plain copy would share them, so there is none.
-    Replica(const Replica& other, C& cluster, M& machine, S& storage = detail::volatile_storage)
-        : Replica(other) {
-        cluster_ = &cluster;
-        machine_ = &machine;
-        storage_ = &storage;
-    }
-
-    Replica& operator=(const Replica&) = delete;
-
     /// Takes in what is there, does what is due, and says when to be called next if nothing arrives
     /// before: at once, where that is `now`. `now` never falls; a smaller one counts as the last.
-    /// After a Fault: does nothing and returns Time::max().
+    /// After a fault: does nothing and returns Time::max().
     ///
     /// One poll is one group commit: however much it takes in, it costs one sync and, while windows
     /// last, one message to each follower.
     Time poll(Time now) {
         if (status_.fault) return never;
         now_ = detail::greatest(now_, now);
+        stamp_ = detail::greatest(now_, stamp_ + Duration(1));
+        // Safety: it may have heard a leader that counts on that just before it stopped.
+        bool leases = options_.lease_reads < options_.election_timeout_range.min;
+        if (election_deadline_ == never && leases) leader_contact_ = now_;
         if (election_deadline_ == never) reset_election_timer();
         for (Message& message : cluster_->receive_messages()) receive(message);
         fire_timers();
@@ -858,28 +854,29 @@ class Replica {
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
         replicate();
-        if (status_.fault || !persist()) return stop();
-        // Safety: what promises something of the disk leaves only now, and only now does a leader
-        // count itself.
-        for (Message& message : answers_) send(std::move(message));
-        answers_.clear();
-        count_own();
+        if (!status_.fault) persist();
+        if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
+            become(Role::follower, status_.term);
+            while (oldest_own()) settle_own(TransitionState::outcome_unknown);
+            publish();
+            return never;
+        }
         apply_committed();
+        serve_reads();
         take_snapshot();
         publish();
-        // count_own() may have found more to do: a term to write, news of a commit to send.
-        if (vote_changed_ || unsent_) return now_;
-        return detail::least(heartbeat_deadline_, election_deadline_);
+        // There may be more to do by now: a commit to tell, a term or entries to write.
+        bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last().index;
+        if (duty_.unsent || (unwritten && !syncing_)) return now_;
+        return detail::least(duty_.heartbeat_deadline, election_deadline_);
     }
 
-    /// Polls until the cluster says halt() or a Fault stops the replica. Transitions that are on
+    /// Polls until the cluster says halt() or a fault stops the replica. Transitions that are on
     /// their way when it returns have no final state yet; another start() goes on with them.
     void start(auto& notifier) {
-        Time deadline = poll(Clock::now());
-        while (!status_.fault && !std::as_const(*cluster_).halt()) {
-            notifier.wait_until(deadline);
-            deadline = poll(Clock::now());
-        }
+        auto ends = [this] { return status_.fault || std::as_const(*cluster_).halt(); };
+        for (Time due = poll(Clock::now()); !ends(); due = poll(Clock::now()))
+            notifier.wait_until(due);
     }
 
     /// As of the last poll, for the thread that polls. It is the replica's own state and costs
@@ -887,7 +884,7 @@ class Replica {
     const Status& status() const { return status_; }
 
  private:
-    friend struct testing::Inspect;
+    friend struct Inspect;  // The test kit's window.
 
     /// A transition that this replica took from its machine and put into the log, kept until its
     /// fate is known. The entry itself may be gone from the log long before.
@@ -897,33 +894,30 @@ class Replica {
         std::uint64_t bytes;
     };
 
+    /// What a replica is about in one role in one term; it ends with them.
+    struct Duty {
+        Time heartbeat_deadline = never;      // leader
+        std::optional<Snapshot<D>> incoming;  // follower: a snapshot that arrives in chunks
+        std::optional<Snapshot<D>> outgoing;  // leader: the snapshot that it sends
+        std::optional<ReplicaId> transfer;    // leader: who is to lead
+        Time heard = {};                      // follower: the latest stamp of the leader
+        Time round = {};      // leader: what was sent before tells nothing about reads
+        Duration lease = {};  // leader: for how long after a message nobody else can lead
+        bool unsent = false;  // leader: there may be something to send
+    };
+
+    /// For the test kit, which lets the copy go on with objects of its own. Two that share them
+    /// make no sense, so nobody else can copy one.
     Replica(const Replica&) = default;
 
     // ----- Start and stop ------------------------------------------------------------------------
     //
     // A replica is constructed in any state of its disk that a crash can leave, and in any state of
-    // its arguments. What cannot work becomes a Fault before it has said a word to anybody.
+    // its arguments. What cannot work becomes a fault before it has said a word to anybody.
 
-    /// The first Fault stays: what follows from it is of no interest.
-    void require(bool holds, Fault::Kind kind, std::string_view text) {
-        if (!holds && !status_.fault) status_.fault = Fault{kind, text};
-    }
-
-    /// The bound on the timeouts keeps every deadline far from the end of time.
-    void check_options() {
-        const Options<M>& o = options_;
-        const auto& [min, max] = o.election_timeout_range;
-        constexpr Fault::Kind bad = Fault::bad_options;
-        require(o.heartbeat_timeout > Duration{}, bad, "heartbeat_timeout is not positive");
-        require(min > o.heartbeat_timeout, bad, "election_timeout_range.min <= heartbeat_timeout");
-        require(min <= max, bad, "election_timeout_range.min > election_timeout_range.max");
-        require(max <= std::chrono::hours(9999), bad, "election_timeout_range.max > 9999 hours");
-        require(o.snapshot_chunk_bytes > 0, bad, "snapshot_chunk_bytes is 0");
-        require(o.append_bytes_max > 0, bad, "append_bytes_max is 0");
-        require(o.inflight_messages_max > 0, bad, "inflight_messages_max is 0");
-        require(o.inflight_bytes_max > 0, bad, "inflight_bytes_max is 0");
-        require(o.uncommitted_entries_max > 0, bad, "uncommitted_entries_max is 0");
-        require(o.uncommitted_bytes_max > 0, bad, "uncommitted_bytes_max is 0");
+    /// The first fault stays: what follows from it is of no interest.
+    void require(bool holds, std::string_view text) {
+        if (!holds && !status_.fault) status_.fault = text;
     }
 
     /// Takes up where the last incarnation left off. The commit index is not stored [Raft Figure
@@ -936,39 +930,29 @@ class Replica {
         log_.compact(stored.last_included);
         for (Entry<T>& entry : stored.entries) {
             require(entry.term >= log_.last().term && entry.term <= status_.term,
-                    Fault::bad_stored_log, "the terms of the stored log make no sense");
+                    "the terms of the stored log make no sense");
             log_.append(std::move(entry));
         }
         stable_index_ = log_.last().index;
         std::optional<Snapshot<D>> snapshot;
         if constexpr (snapshotting) snapshot = machine_->get_snapshot();
         LogPosition at = snapshot ? snapshot->last_included() : LogPosition{};
-        require((at.index == Index{}) == (at.term == Term{}), Fault::bad_stored_log,
-                "the snapshot has an index without a term, or a term without an index");
+        require((at.index == Index{}) == (at.term == Term{}), "the snapshot lacks index or term");
         // Between them there would be entries that nobody can apply.
-        require(at.index >= log_.base().index, Fault::snapshot_and_log_do_not_meet,
-                "the stored log begins after the state machine's snapshot");
+        require(at.index >= log_.base().index, "the log begins after the machine's snapshot");
         if (status_.fault || !snapshot) return;
         restore(*snapshot);
         // The process may have ended between saving a leader's snapshot and writing the term.
         if (at.term > status_.term) enter_term(at.term, std::nullopt);
     }
 
-    /// After a Fault: nothing more is sent, and nothing that was taken stays without a final state.
-    Time stop() {
-        become(Role::follower);
-        answers_.clear();
-        while (oldest_own()) settle_own(TransitionState::outcome_unknown);
-        publish();
-        return never;
-    }
-
     /// Shows the outside what it may see: only at the end of a poll, when nothing changes any more.
     void publish() {
         status_.first_log_index = log_.first_index();
         status_.last_log_index = log_.last().index;
-        auto before = std::exchange(registered_leader_, status_.leader);
-        if (status_.leader != before) cluster_->register_leader(status_.leader);
+        if (registered_leader_ == status_.leader) return;
+        registered_leader_ = status_.leader;
+        cluster_->register_leader(status_.leader);
     }
 
     // ----- Messages and terms --------------------------------------------------------------------
@@ -992,11 +976,11 @@ class Replica {
     /// Every message takes this way: is it possible at all, whose term is it of, what does it say.
     void receive(Message& message) {
         ++status_.counters.received[message.body.index()];
-        if (!is_well_formed(message)) {
-            ++status_.counters.malformed;
-        } else if (admit_term(message)) {
-            std::visit([&](auto& body) { on(message, body); }, message.body);
-        }
+        is_well_formed(message) ? handle(message) : void(++status_.counters.malformed);
+    }
+
+    void handle(Message& message) {
+        if (admit_term(message)) std::visit([&](auto& body) { on(message, body); }, message.body);
     }
 
     void drop() { ++status_.counters.dropped; }
@@ -1034,14 +1018,15 @@ class Replica {
     /// [PhD 4.2.3].
     bool admit_term(const Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
-        bool sticks = request && !request->transfer && hears_leader();
+        bool hears = status_.role == Role::leader ||
+                     now_ < leader_contact_ + options_.election_timeout_range.min;
+        bool sticks = request && !request->transfer && hears;
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
-        bool ahead = message.term > status_.term;
-        if (past || (ahead && sticks)) return drop(), false;
-        if (ahead) become_follower(message.term);
+        if (past || sticks) return drop(), false;
+        if (message.term > status_.term) become(Role::follower, message.term);
         return true;
     }
 
@@ -1061,13 +1046,6 @@ class Replica {
         return nullptr;
     }
 
-    /// A leader hears itself: CheckQuorum sees to it that one whom nobody hears is not one for
-    /// long. The bound is the least timeout, since by then another may stand for election rightly.
-    bool hears_leader() const {
-        if (status_.role == Role::leader) return true;
-        return status_.leader && now_ < leader_contact_ + options_.election_timeout_range.min;
-    }
-
     /// Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2]. By a generator
     /// of its own (Knuth's MMIX): those of <random> differ between standard libraries.
     void reset_election_timer() {
@@ -1081,18 +1059,19 @@ class Replica {
     /// What belongs to one role in one term ends with it: the leader known, the votes, what is
     /// known of the followers [Raft Figure 2, reinitialized after election], snapshots under way, a
     /// transfer.
-    void become(Role role) {
+    ///
+    /// The election timer of all but a leader, whose measured something else, goes on, so that a
+    /// candidate that fails does not put off its next try.
+    void become(Role role, Term term) {
+        // Safety: a vote is forgotten only together with its term [Raft 5.1].
+        if (term > status_.term) enter_term(term, std::nullopt);
+        if (status_.role == Role::leader) reset_election_timer();
         status_.role = role;
         status_.leader.reset();
-        incoming_.reset();
-        outgoing_.reset();
-        transfer_.reset();
-        unsent_ = false;
-        heartbeat_deadline_ = never;
-        status_.progress.clear();
-        for (ReplicaId voter : status_.membership.voters)
-            status_.progress.push_back(
-                {.id = voter, .next_index = log_.last().index + 1, .last_contact = now_});
+        duty_ = {};
+        end_reads();
+        for (Progress& member : status_.progress)
+            member = {.id = member.id, .next_index = log_.last().index + 1};
     }
 
     /// Safety: term and vote change together, are written together, and nothing that follows from
@@ -1103,19 +1082,10 @@ class Replica {
         vote_changed_ = true;
     }
 
-    /// In the same term, or a higher one [Raft 5.1]. A leader's election timer measured something
-    /// else; all others' goes on, so that a candidate that fails does not put off its next try.
-    void become_follower(Term term) {
-        // Safety: a vote is forgotten only together with its term.
-        if (term > status_.term) enter_term(term, std::nullopt);
-        if (status_.role == Role::leader) reset_election_timer();
-        become(Role::follower);
-    }
-
     /// Asks for votes [Raft 5.2]. Liveness: first, as a pre-candidate, whether it could win them,
     /// so that a replica that cannot raises nobody's term [PhD 9.6].
     void campaign(Role role, bool transfer = false) {
-        become(role);
+        become(role, status_.term);
         reset_election_timer();
         bool pre_vote = role == Role::pre_candidate;
         if (!pre_vote) enter_term({status_.term.value + 1}, status_.id);
@@ -1123,13 +1093,15 @@ class Replica {
         for (const Progress& voter : status_.progress)
             if (voter.id != status_.id)
                 answer(voter.id, RequestVote{pre_vote, log_.last(), transfer});
+        answer(status_.id, RequestVoteResponse{pre_vote, true});
     }
 
     /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
     /// nobody has voted. It binds nobody: no vote is kept, and the election timer goes on.
     void on(const Message& message, const RequestVote& request) {
-        bool free_to_vote = status_.voted_for ? status_.voted_for == message.from : !status_.leader;
-        if (request.pre_vote) free_to_vote = !hears_leader();
+        bool free_to_vote =
+            request.pre_vote ||
+            (status_.voted_for ? status_.voted_for == message.from : !status_.leader);
         // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
         bool granted = free_to_vote && request.last_log >= log_.last();
         if (granted && !request.pre_vote) {
@@ -1145,25 +1117,22 @@ class Replica {
         campaign(Role::candidate, true);
     }
 
+    /// A majority of PreVotes begins the election, a majority of votes ends it. A leader begins by
+    /// probing all others for where their logs meet its own [Raft 5.3].
     void on(const Message& message, const RequestVoteResponse& response) {
         // Safety: an answer counts for the very question that is on.
         Role asking = response.pre_vote ? Role::pre_candidate : Role::candidate;
         if (status_.role != asking || !response.vote_granted) return drop();
         find(message.from)->vote_granted = true;
-        maybe_win();
-    }
-
-    /// A majority of PreVotes begins the election, a majority of votes ends it. A leader begins by
-    /// probing all others for where their logs meet its own [Raft 5.3].
-    void maybe_win() {
         if (!detail::quorum(status_.progress, &Progress::vote_granted, true)) return;
         if (status_.role == Role::pre_candidate) return campaign(Role::candidate);
-        become(Role::leader);
+        become(Role::leader, status_.term);
         status_.leader = status_.id;
         ++status_.counters.elections_won;
-        heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
+        duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         election_deadline_ = now_ + options_.election_timeout_range.max;
-        find(status_.id)->match_index = stable_index_;
+        find(status_.id)->last_contact = never;
+        duty_.lease = options_.election_timeout_range.min - options_.lease_reads;
         // Without an entry of its own term it could not commit those of others [Raft 5.4.2, 8].
         Entry<T> first{status_.term, Noop{}};
         if (options_.noop_transition) first.command = *options_.noop_transition;
@@ -1172,22 +1141,20 @@ class Replica {
 
     /// A timer that is overdue fires once: a replica that slept does not make up for lost beats.
     void fire_timers() {
-        if (now_ >= heartbeat_deadline_) send_heartbeats();
         if (now_ < election_deadline_) return;
         if (status_.role != Role::leader) return campaign(Role::pre_candidate);
         // Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
-        transfer_.reset();
-        find(status_.id)->last_contact = now_;
+        duty_.transfer.reset();
         Time heard = detail::quorum(status_.progress, &Progress::last_contact, now_);
-        election_deadline_ = heard + options_.election_timeout_range.max;
-        if (now_ >= election_deadline_) become_follower(status_.term);
+        election_deadline_ = detail::least(heard, now_) + options_.election_timeout_range.max;
+        if (now_ >= election_deadline_) become(Role::follower, status_.term);
     }
 
     // ----- Replication as leader -----------------------------------------------------------------
     //
-    // unsent_ says that there may be something to send: a new entry, an answer that moved a window,
-    // a commit. replicate() then looks at every follower once, so that all that one poll took in
-    // leaves in one message each. Heartbeats only keep time and notice losses.
+    // duty_.unsent says that there may be something to send: a new entry, an answer that moved a
+    // window, a commit. replicate() then looks at every follower once, so that all that one poll
+    // took in leaves in one message each. Heartbeats only keep time and notice losses.
 
     /// The leader brings the other's log up to its own and then tells it [PhD 3.10]. Liveness: its
     /// timer, which begins anew, ends that.
@@ -1196,9 +1163,9 @@ class Replica {
             static_assert(LeadershipTransfer<C>, "little_raft: get_pending_transfer is amiss");
             std::optional<ReplicaId> target = cluster_->get_pending_transfer();
             bool possible = target && target != status_.id && find(*target);
-            if (status_.role != Role::leader || transfer_ || !possible) return;
-            transfer_ = target;
-            unsent_ = true;
+            if (status_.role != Role::leader || duty_.transfer || !possible) return;
+            duty_.transfer = target;
+            duty_.unsent = true;
             election_deadline_ = now_ + options_.election_timeout_range.max;
         }
     }
@@ -1208,7 +1175,7 @@ class Replica {
     /// Entries are limited whoever appended them, bytes by what was taken here; and what is alone
     /// passes, or a large transition could never be replicated.
     void take_pending_transitions() {
-        if (transfer_) return;
+        if (duty_.transfer) return;
         for (T& transition : machine_->get_pending_transitions()) {
             Entry<T> entry{status_.term, std::move(transition)};
             std::uint64_t entries = log_.last().index - status_.commit_index;
@@ -1232,18 +1199,38 @@ class Replica {
             own_bytes_ += bytes;
         }
         log_.append(std::move(entry));
-        unsent_ = true;
+        duty_.unsent = true;
     }
 
     /// Gives each follower what it lacks, as far as its window allows.
+    ///
+    /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
+    /// that a window that got lost is noticed even when nothing more may be sent. Liveness: it
+    /// repeats the commit index that was told and brings no news, since those are not answered.
     void replicate() {
-        if (!std::exchange(unsent_, false)) return;
+        bool beats = now_ >= duty_.heartbeat_deadline;
+        if (!duty_.unsent && !beats) return;
+        if (beats) duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         maybe_commit();  // So that the news of a commit travels with what else there is.
+        duty_.unsent = false;
+        bool sends_snapshot = false;
         for (Progress& peer : status_.progress) {
-            if (peer.id != status_.id) replicate_to(peer);
-            bool ready = peer.id == transfer_ && peer.match_index == log_.last().index;
-            if (ready && !status_.fault) send({status_.id, peer.id, status_.term, TimeoutNow{}});
+            if (peer.id == status_.id || peer.lost) continue;
+            if (beats) {
+                peer.overdue = peer.waiting;
+                bool probes = peer.waiting && peer.state == Progress::probe;
+                if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
+                send_append(peer, {}, peer.sent_commit, {});
+            }
+            replicate_to(peer);
+            sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
+            bool ready = peer.id == duty_.transfer && peer.match_index == log_.last().index;
+            if (!ready || status_.fault) continue;
+            // Safety: from here on another may lead at any time.
+            duty_.lease = {};
+            send({status_.id, peer.id, status_.term, TimeoutNow{}});
         }
+        if (!sends_snapshot) duty_.outgoing.reset();
     }
 
     /// In replicate, message follows message without waiting for answers; in the other states there
@@ -1254,80 +1241,73 @@ class Replica {
                 send_chunk(peer);
                 continue;
             }
+            Time read = reading && peer.sent < duty_.round ? never : Time{};
+            if (reading && peer.read != Time{} && led_until() >= peer.read_since) read = peer.read;
             bool lacks =
                 peer.state == Progress::probe || peer.next_index <= log_.last().index ||
                 peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
-            if (!lacks || peer.is_full(options_.inflight_messages_max, options_.inflight_bytes_max))
+            if (!(lacks || read != Time{}) ||
+                peer.inflight.size() >= options_.inflight_messages_max ||
+                peer.inflight_bytes >= options_.inflight_bytes_max)
                 return;
+            if (read == peer.read) peer.read = {};
             auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
             Index last = peer.next_index + entries.size() - 1;
             peer.sent_commit = detail::least(status_.commit_index, last);
-            send_append(peer, std::move(entries), status_.commit_index);
+            send_append(peer, std::move(entries), status_.commit_index, read);
             peer.on_sent(last, bytes);
         }
     }
 
     /// Sends the entries at peer.next_index and after: none, if the log begins later. Safety: it
     /// reads nothing that the log no longer has.
-    void send_append(Progress& peer, std::vector<Entry<T>>&& entries, Index commit) {
+    void send_append(Progress& peer, std::vector<Entry<T>>&& entries, Index commit, Time read) {
         Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
+        LogPosition prev_log{prev, *log_.term_at(prev)};
+        peer.sent = stamp_;
         send({status_.id, peer.id, status_.term,
-              AppendEntries<T>{{prev, *log_.term_at(prev)}, commit, std::move(entries)}});
-    }
-
-    /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
-    /// that a window that got lost is noticed even when nothing more may be sent. Liveness: it
-    /// repeats the commit index that was told and brings no news, since those are not answered.
-    void send_heartbeats() {
-        heartbeat_deadline_ = now_ + options_.heartbeat_timeout;
-        bool sends_snapshot = false;
-        for (Progress& peer : status_.progress) {
-            if (peer.id == status_.id) continue;
-            peer.overdue = peer.waiting;
-            bool probes = peer.waiting && peer.state == Progress::probe;
-            if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
-            sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
-            send_append(peer, {}, peer.sent_commit);
-        }
-        if (!sends_snapshot) outgoing_.reset();
+              AppendEntries<T>{prev_log, commit, std::move(entries), stamp_, read}});
     }
 
     /// Safety: it counts for this term alone, which admit_term saw to, and for no more than the
     /// follower verified, whatever the length of its log.
     void on(const Message& message, const AppendEntriesResponse& response) {
-        bool beyond = response.success && response.match_index > log_.last().index;
+        bool beyond = response.heard > stamp_ ||
+                      (response.success && response.match_index > log_.last().index);
         if (status_.role != Role::leader || beyond) return drop();
         Progress& peer = *find(message.from);
-        peer.last_contact = now_;
-        unsent_ = true;
-        if (response.success) return peer.on_success(response.match_index, log_.first_index());
-        peer.on_reject(response.match_index, log_.last_not_after(response.hint).index,
-                       response.snapshot_offset);
+        // It answers what was sent after its last success arrived, so it lost what that had
+        // acknowledged. Safety: it may vote for whoever lacks that, too; so it needs a new id.
+        if (!response.success && response.heard > peer.succeeded &&
+            response.hint.index < peer.match_index) {
+            peer = {.id = peer.id, .next_index = peer.next_index, .lost = true};
+            if constexpr (requires { &C::register_lost_disk; })
+                cluster_->register_lost_disk(peer.id);
+        }
+        if (peer.lost) return drop();
+        peer.last_contact = detail::greatest(peer.last_contact, response.heard);
+        if (response.read != Time{} && response.read != peer.read) {
+            peer.read = response.read;
+            peer.read_since = stamp_;
+            if (led_until() < stamp_) duty_.round = stamp_;
+        }
+        duty_.unsent = true;
+        if (!response.success)
+            return peer.on_reject(response.match_index, log_.last_not_after(response.hint).index,
+                                  response.snapshot_offset);
+        peer.succeeded = stamp_;
+        peer.on_success(response.match_index, log_.first_index());
     }
 
     /// An entry is committed once a majority has it on disk; with it, all before it [Raft 5.3].
-    /// Says whether the commit index rose.
-    bool maybe_commit() {
+    void maybe_commit() {
         Index reached = detail::quorum(status_.progress, &Progress::match_index, log_.last().index);
         // Safety: replicas are counted only for entries of the leader's own term; older ones are
         // committed along with these, since a majority may hold one and lose it again
         // [Raft 5.4.2, Figure 8].
-        if (reached <= status_.commit_index || log_.term_at(reached) != status_.term) return false;
+        if (reached <= status_.commit_index || log_.term_at(reached) != status_.term) return;
         status_.commit_index = reached;
-        return true;
-    }
-
-    /// Safety: it counts itself only now that its disk has what it counts [PhD 10.2.1].
-    void count_own() {
-        if (status_.role == Role::follower) return;
-        Progress& own = *find(status_.id);
-        if (status_.role == Role::leader) {
-            if (std::exchange(own.match_index, stable_index_) == stable_index_) return;
-            unsent_ = maybe_commit() && status_.progress.size() > 1;
-        } else {
-            own.vote_granted = true;
-            maybe_win();
-        }
+        duty_.unsent = true;
     }
 
     // ----- Replication as follower ---------------------------------------------------------------
@@ -1337,55 +1317,52 @@ class Replica {
 
     /// Whoever sends entries or a snapshot in this term leads it [Raft 5.2]. False when it cannot
     /// be, since another does.
-    bool follow(ReplicaId leader) {
+    bool follow(ReplicaId leader, Time sent) {
         if (status_.role == Role::leader || (status_.leader && status_.leader != leader))
             return false;
-        if (status_.role != Role::follower) become_follower(status_.term);
+        if (status_.role != Role::follower) become(Role::follower, status_.term);
         status_.leader = leader;
         leader_contact_ = now_;
+        duty_.heard = detail::greatest(duty_.heard, sent);
         reset_election_timer();
         return true;
     }
 
-    /// Tells the leader that the log here equals its own up to `match`, and will after a crash.
-    void acknowledge(Index match) {
-        answer(*status_.leader, AppendEntriesResponse{true, match, {}});
-    }
-
-    /// Tells the leader that the log here does not hold `prev`, and what to try instead.
-    void refuse(LogPosition prev) {
-        std::uint64_t arrived = incoming_ ? detail::size_in_chunks(incoming_->data) : 0;
+    /// Tells the leader that the log here equals its own up to `match`, and will after a crash; or
+    /// that it does not hold what the leader has there, and what to try instead.
+    void respond(bool success, Index match, LogPosition hint = {}) {
+        std::uint64_t arrived = duty_.incoming ? detail::size_in_chunks(duty_.incoming->data) : 0;
         answer(*status_.leader,
-               AppendEntriesResponse{false, prev.index, log_.last_not_after(prev), arrived});
+               AppendEntriesResponse{success, match, hint, arrived, duty_.heard, question_});
     }
 
     /// [Raft Figure 2, AppendEntries RPC, receiver 2 to 5].
     void on(const Message& message, AppendEntries<T>& request) {
-        if (!follow(message.from)) return drop();
+        if (!follow(message.from, request.sent)) return drop();
+        if (request.read != Time{} && request.read == question_) on_answer(request.leader_commit);
         LogPosition prev = request.prev_log;
         // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
-        if (prev.index < status_.commit_index) return acknowledge(status_.commit_index);
-        if (!log_.holds(prev)) return refuse(prev);
+        if (prev.index < status_.commit_index) return respond(true, status_.commit_index);
+        if (!log_.holds(prev)) return respond(false, prev.index, log_.last_not_after(prev));
         // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
         std::uint64_t held = 0;
         std::uint64_t count = request.entries.size();
         while (held < count && log_.term_at(prev.index + held + 1) == request.entries[held].term)
             ++held;
         if (held < count && prev.index + held < log_.last().index) {
-            LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index,
-                               "what is committed is never replaced");
+            LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index, "committed entries stay");
             log_.truncate_from(prev.index + held + 1);
             stable_index_ = detail::least(stable_index_, prev.index + held);
         }
         for (std::uint64_t i = held; i < count; ++i) log_.append(std::move(request.entries[i]));
-        Index index = prev.index + count;
         // Safety: only this much is known to equal the leader's log, however long this one is.
-        Index commit = detail::least(request.leader_commit, index);
+        Index commit = detail::least(request.leader_commit, prev.index + count);
         // Deviates: mere news of a commit is not answered. Liveness: no heartbeat is mere news
         // twice.
-        bool only_news = request.entries.empty() && commit > status_.commit_index;
+        bool only_news = request.entries.empty() && request.read == Time{};
+        only_news = only_news && commit > status_.commit_index;
         status_.commit_index = detail::greatest(status_.commit_index, commit);
-        if (!only_news) acknowledge(index);
+        if (!only_news) respond(true, prev.index + count);
     }
 
     // ----- Commit and apply ----------------------------------------------------------------------
@@ -1435,10 +1412,59 @@ class Replica {
         }
     }
 
+    // ----- Reads -----------------------------------------------------------------------------
+    //
+    // A read may see the state once that has all which was committed when the read came [PhD 6.4].
+    // What was committed then is known to a leader that committed in its term, and that it still
+    // led then, to one whom a majority has heard since. Rounds are told apart by when their
+    // messages were sent, as the leader's clock has it; a follower asks its leader.
+
+    /// Until when this replica is known to have led. Safety: nothing is known before it committed
+    /// in its own term, since until then it may not know all that is committed [Raft 8].
+    Time led_until() const {
+        if (log_.term_at(status_.commit_index) != status_.term) return {};
+        Time heard = detail::quorum(status_.progress, &Progress::last_contact, never);
+        // Whoever heard it votes for nobody else for a while, counted from when that was sent.
+        bool leases = detail::least(heard, now_) + duty_.lease > now_;
+        return leases ? detail::greatest(heard, stamp_) : heard;
+    }
+
+    /// One batch at a time, so that any number of reads costs one round. Safety: the next poll is
+    /// the first that can answer, since what was known before they came tells nothing about them.
+    void serve_reads() {
+        if constexpr (reading) {
+            if (question_ != Time{} && led_until() >= question_) on_answer(status_.commit_index);
+            if (question_ == Time{} && read_index_ <= status_.last_applied) end_reads();
+            if (!reads_.empty()) return;
+            reads_ = machine_->get_pending_reads();
+            if (reads_.empty()) return;
+            if (!status_.leader) return end_reads();
+            question_ = stamp_ + Duration(1);
+            if (status_.role != Role::leader) return respond(true, status_.commit_index);
+            if (led_until() < stamp_) duty_.round = question_;
+            duty_.unsent = true;
+        }
+    }
+
+    /// The state may be seen from there on.
+    void on_answer(Index index) {
+        read_index_ = index;
+        question_ = {};
+    }
+
+    void end_reads() {
+        question_ = {};
+        if constexpr (reading)
+            for (const Read& read : std::exchange(reads_, {}))
+                status_.leader ? void(machine_->apply_read(read))
+                               : void(machine_->abandon_read(read));
+    }
+
     // ----- Snapshots -----------------------------------------------------------------------------
     //
     // The machine keeps the snapshot, the library only its place in the log [Raft 7]. On the leader
-    // a transfer is a state of Progress; on the follower it is incoming_, which dies with the term.
+    // a transfer is a state of Progress; on the follower it is duty_.incoming, which dies with
+    // the term.
 
     /// Each replica takes them on its own, of what it applied, and tells nobody [Raft 7]. Safety:
     /// the machine has it durable before the log is cut.
@@ -1459,6 +1485,7 @@ class Replica {
         Index end = status_.snapshot.index - options_.snapshot_trailing;
         log_.compact({end, *log_.term_at(end)});
         compacted_ = true;
+        stable_index_ = detail::greatest(stable_index_, end);  // A sync may lag behind.
     }
 
     /// For a follower that lacks what the log no longer has [Raft 7]. One chunk is on its way at a
@@ -1468,13 +1495,14 @@ class Replica {
         if constexpr (snapshotting) {
             bool begins = peer.state != Progress::snapshot;
             // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
-            if (!outgoing_ || (begins && outgoing_->last_included_index < log_.base().index)) {
-                outgoing_ = machine_->get_snapshot();
-                require(outgoing_ && outgoing_->last_included() == status_.snapshot,
-                        Fault::snapshot_and_log_do_not_meet, "the machine lost its snapshot");
+            if (!duty_.outgoing ||
+                (begins && duty_.outgoing->last_included_index < log_.base().index)) {
+                duty_.outgoing = machine_->get_snapshot();
+                require(duty_.outgoing && duty_.outgoing->last_included() == status_.snapshot,
+                        "the machine lost its snapshot");
                 if (status_.fault) return;
             }
-            const auto& [index, term, data] = *outgoing_;
+            const auto& [index, term, data] = *duty_.outgoing;
             // next_index stands behind the snapshot, whose place tells one transfer from another.
             if (begins || peer.next_index != index + 1) {
                 peer.become(Progress::snapshot, index + 1);
@@ -1485,28 +1513,28 @@ class Replica {
             D chunk = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
             bool done = peer.offset + detail::size_in_chunks(chunk) == detail::size_in_chunks(data);
             send({status_.id, peer.id, status_.term,
-                  InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done}});
+                  InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done, stamp_}});
         }
     }
 
     /// [Raft Figure 13]. Chunks are joined in order; one that is out of order is answered with how
     /// far it has come, from where the leader goes on.
     void on(const Message& message, InstallSnapshot<D>& request) {
-        if (!follow(message.from)) return drop();
+        if (!follow(message.from, request.sent)) return drop();
         LogPosition at = request.last_included;
         if (at.index <= status_.commit_index || log_.holds(at)) {
             // Safety: never back to an older state. What the log holds needs no snapshot.
-            incoming_.reset();
+            duty_.incoming.reset();
             status_.commit_index = detail::greatest(status_.commit_index, at.index);
-            return acknowledge(status_.commit_index);
+            return respond(true, status_.commit_index);
         }
         // Safety: pieces of two snapshots are never joined, nor, as become() sees to, of two
         // leaders.
-        if (!incoming_ || incoming_->last_included() != at)
-            incoming_ = Snapshot<D>{at.index, at.term, D{}};
-        bool in_order = request.offset == detail::size_in_chunks(incoming_->data);
-        in_order ? detail::join(incoming_->data, request.data) : drop();
-        if (!in_order || !request.done) return refuse(at);
+        if (!duty_.incoming || duty_.incoming->last_included() != at)
+            duty_.incoming = Snapshot<D>{at.index, at.term, D{}};
+        bool in_order = request.offset == detail::size_in_chunks(duty_.incoming->data);
+        in_order ? detail::join(duty_.incoming->data, request.data) : drop();
+        if (!in_order || !request.done) return respond(false, at.index, log_.last_not_after(at));
         // The log holds neither the snapshot's last entry nor, behind that place, anything that
         // could commit.
         apply_committed();
@@ -1515,8 +1543,8 @@ class Replica {
             settle_own(covered ? TransitionState::outcome_unknown
                                : TransitionState::abandoned_conflict_with_leader);
         }
-        restore(*std::exchange(incoming_, std::nullopt));
-        acknowledge(at.index);
+        restore(*std::exchange(duty_.incoming, std::nullopt));
+        respond(true, at.index);
     }
 
     /// Makes the snapshot the state. Safety: a log that does not hold its last entry goes as a
@@ -1537,23 +1565,42 @@ class Replica {
     // The log in memory runs ahead of the disk by what one poll took in. stable_index_ is how far
     // the disk has it; a leader's own match_index follows that, never the log's end.
 
-    /// Makes durable what this poll changed, with at most one sync. False: the replica must stop,
-    /// since nobody knows what the disk holds now.
+    /// Writes what changed, unless a sync is at it, and syncs. After a failure the replica must
+    /// stop, since nobody knows what the disk holds then.
     ///
     /// The order matters only where the process ends in between: a term before the entries of that
     /// term, and a snapshot's place in the log before the entries that follow it.
-    bool persist() {
-        if constexpr (durable) {
+    void persist() {
+        if (!syncing_) {
             bool grew = stable_index_ < log_.last().index;
-            if (vote_changed_) storage_->save_vote(status_.term, status_.voted_for);
-            if (compacted_) storage_->compact(log_.base());
-            if (grew) storage_->append(stable_index_ + 1, log_.slice(stable_index_ + 1).first);
-            if (vote_changed_ || compacted_ || grew)
-                require(storage_->sync(), Fault::sync_failed, "the storage failed to sync");
+            syncing_ = durable && (vote_changed_ || compacted_ || grew);
+            if constexpr (durable) {
+                if (vote_changed_) storage_->save_vote(status_.term, status_.voted_for);
+                if (compacted_) storage_->compact(log_.base());
+                if (grew) storage_->append(stable_index_ + 1, log_.slice(stable_index_ + 1).first);
+            }
+            vote_changed_ = compacted_ = false;
+            stable_index_ = log_.last().index;
+            std::swap(answers_, leaving_);
         }
-        vote_changed_ = compacted_ = false;
-        stable_index_ = log_.last().index;
-        return !status_.fault;
+        if constexpr (durable) {
+            decltype(storage_->sync()) ended = true;
+            if (syncing_) ended = storage_->sync();
+            require(ended != false, "the storage failed to sync");
+            if (ended != true) return;
+        }
+        syncing_ = false;
+        // Safety: what promises something of the disk leaves only now, and only now does a leader
+        // count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
+        Progress& own = status_.progress.front();
+        if (status_.role == Role::leader && own.match_index < stable_index_) {
+            own.match_index = stable_index_;
+            maybe_commit();
+        }
+        // What this replica tells itself may lead to answers that wait in their turn.
+        for (Message& message : leaving_)
+            message.to == status_.id ? handle(message) : send(std::move(message));
+        leaving_.clear();
     }
 
     // ----- State ---------------------------------------------------------------------------------
@@ -1565,7 +1612,7 @@ class Replica {
     C* cluster_;
     M* machine_;
     S* storage_;
-    Options<M> options_;
+    const Options<M> options_;
 
     // What is on disk [Raft Figure 2, persistent state] is status_.term, status_.voted_for and
     // log_; all else is volatile and found again after a restart.
@@ -1577,24 +1624,27 @@ class Replica {
     Index stable_index_;
 
     std::uint64_t random_ = 0;
-    Time now_ = (Time::min)();  // Of the latest poll.
-    Time leader_contact_ = {};  // follower: when the leader was last heard
+    Time now_ = {};    // Of the latest poll.
+    Time stamp_ = {};  // The same, but later with each poll: what tells rounds of messages apart.
+    Time leader_contact_ = (Time::min)();  // When a leader was last heard
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
     Time election_deadline_ = never;
-    Time heartbeat_deadline_ = never;  // leader
+
+    Duty duty_;
 
     std::optional<ReplicaId> registered_leader_;
-    std::vector<Own> own_;                 // Transitions taken here, oldest first,
-    std::size_t settled_ = 0;              // ... of which so many are settled.
-    std::uint64_t own_bytes_ = 0;          // Of those.
-    std::optional<Snapshot<D>> incoming_;  // follower: a snapshot that arrives in chunks
-    std::optional<Snapshot<D>> outgoing_;  // leader: the snapshot that it sends
-    std::optional<ReplicaId> transfer_;    // leader: who is to lead
-    std::vector<Message> answers_;         // What leaves once the disk holds what it promises.
-    bool vote_changed_ = false;            // Term or vote are not what the Storage has.
-    bool compacted_ = false;               // The log's base is not.
-    bool unsent_ = false;                  // leader: there may be something to send
+    std::vector<Own> own_;          // Transitions taken here, oldest first,
+    std::size_t settled_ = 0;       // ... of which so many are settled.
+    std::uint64_t own_bytes_ = 0;   // Of those.
+    std::vector<Read> reads_;       // Taken, and neither answered nor abandoned.
+    Time question_ = {};            // What was sent before tells nothing of them; none: told
+    Index read_index_;              // ... which state they may see.
+    std::vector<Message> answers_;  // What leaves once the disk holds what it promises,
+    std::vector<Message> leaving_;  // ... and what does so now.
+    bool syncing_ = false;          // A sync has begun and not ended.
+    bool vote_changed_ = false;     // Term or vote are not what the Storage has.
+    bool compacted_ = false;        // The log's base is not.
 };
 
 }  // namespace v0

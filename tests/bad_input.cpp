@@ -1,5 +1,5 @@
 // What a network, a disk or a configuration file can hold but should not: it is dropped and
-// counted, or it is a Fault; it changes nothing else, and it never ends the process.
+// counted, or it is a fault; it changes nothing else, and it never ends the process.
 #include <doctest/doctest.h>
 
 #include <array>
@@ -750,9 +750,8 @@ void check_bad_options(const std::vector<BadOption>& table) {
         CHECK_NOTHROW(node.boot());
         auto fault = node.status().fault;
         REQUIRE(fault);
-        CHECK(fault->kind == lr::Fault::bad_options);
-        CAPTURE(std::string(fault->text));
-        CHECK(fault->text.find(row.field) != std::string_view::npos);
+        CAPTURE(std::string(*fault));
+        CHECK(fault->find(row.field) != std::string_view::npos);
         // It takes no part.
         node.wire.inbox.push_back(node.from(2, 1, lr::RequestVote{}));
         CHECK(node.poll() == lr::Time::max());
@@ -797,11 +796,8 @@ TEST_CASE("timeouts that cannot work are a fault whose text names the field") {
 TEST_CASE("a limit of 0 is a fault whose text names the field") {
     check_bad_options({
         {"snapshot_chunk_bytes", [](Options& o) { o.snapshot_chunk_bytes = 0; }},
-        {"append_bytes_max", [](Options& o) { o.append_bytes_max = 0; }},
         {"inflight_messages_max", [](Options& o) { o.inflight_messages_max = 0; }},
-        {"inflight_bytes_max", [](Options& o) { o.inflight_bytes_max = 0; }},
         {"uncommitted_entries_max", [](Options& o) { o.uncommitted_entries_max = 0; }},
-        {"uncommitted_bytes_max", [](Options& o) { o.uncommitted_bytes_max = 0; }},
     });
 }
 
@@ -835,13 +831,12 @@ TEST_CASE("a peer named twice is a fault, the replica's own id among the peers i
     Node twice(1, {2, 3, 2});
     CHECK_NOTHROW(twice.boot());
     REQUIRE(twice.status().fault);
-    CHECK(twice.status().fault->kind == lr::Fault::bad_options);
-    CHECK(twice.status().fault->text.find("peer") != std::string_view::npos);
+    CHECK(twice.status().fault->find("peer") != std::string_view::npos);
 
     Node own(1, {2, 1, 3, 1});
     own.poll();
     CHECK_FALSE(own.status().fault);
-    CHECK(own.status().membership.voters.size() == 3);
+    CHECK(own.status().progress.size() == 3);
     own.time_out();
     CHECK(own.sent_of<lr::RequestVote>().size() == 2);  // To the others, not to itself.
     own.poll({own.from(2, 0, lr::RequestVoteResponse{true, true})});

@@ -341,6 +341,9 @@ struct Encoded : Sound {
         return entry;
     }
 
+    static std::uint64_t ticks(lr::Time time) {
+        return static_cast<std::uint64_t>(time.time_since_epoch().count());
+    }
     static std::string encode(const Message& message) {
         Writer out;
         std::uint64_t term = message.term.value;
@@ -364,16 +367,18 @@ struct Encoded : Sound {
                 put(entries, e);
             }
             out.number(count).text(entries.bytes);
+            out.number(ticks(append->sent)).number(ticks(append->read));
         } else if (auto* response = std::get_if<lr::AppendEntriesResponse>(&message.body)) {
             out.number(response->success).number(response->match_index.value);
             out.number(response->hint.index.value).number(response->hint.term.value);
             out.number(response->snapshot_offset);
+            out.number(ticks(response->heard)).number(ticks(response->read));
         } else if (auto* install = std::get_if<lr::InstallSnapshot<std::string>>(&message.body)) {
             out.number(install->last_included.index.value);
             out.number(install->last_included.term.value).number(install->offset);
             std::string data = install->data;
             if (slip == Slip::stops_at_a_zero_byte) data = std::string(data.c_str());
-            out.text(data).number(install->done);
+            out.text(data).number(install->done).number(ticks(install->sent));
         }
         return out.bytes;
     }
@@ -386,6 +391,7 @@ struct Encoded : Sound {
         message.term = {in.number()};
         auto number = [&] { return in.number(); };
         auto yes = [&] { return in.number() != 0; };
+        auto time = [&] { return lr::Time(lr::Duration(static_cast<std::int64_t>(number()))); };
         switch (in.number()) {
             case 0: {
                 bool pre_vote = yes();
@@ -412,6 +418,8 @@ struct Encoded : Sound {
                 Reader entries{bytes};
                 for (; count > 0 && entries.good; --count) append.entries.push_back(entry(entries));
                 if (!entries.good) return std::nullopt;
+                append.sent = time();
+                append.read = time();
                 message.body = std::move(append);
                 break;
             }
@@ -419,14 +427,15 @@ struct Encoded : Sound {
                 bool success = yes();
                 Index match{number()};
                 lr::LogPosition hint{Index{number()}, Term{number()}};
-                message.body = lr::AppendEntriesResponse{success, match, hint, number()};
+                message.body =
+                    lr::AppendEntriesResponse{success, match, hint, number(), time(), time()};
                 break;
             }
             case 4: {
                 lr::LogPosition at{Index{number()}, Term{number()}};
                 std::uint64_t offset = number();
                 std::string data = in.text();
-                message.body = lr::InstallSnapshot<std::string>{at, offset, data, yes()};
+                message.body = lr::InstallSnapshot<std::string>{at, offset, data, yes(), time()};
                 break;
             }
             case 5:

@@ -223,6 +223,12 @@ struct TextTest : lrt::DigestTest {
     }
 
  private:
+    static lr::Duration::rep number_of(lr::Time time) { return time.time_since_epoch().count(); }
+    static lr::Time read_time(std::istream& in) {
+        lr::Duration::rep number = 0;
+        in >> number;
+        return lr::Time(lr::Duration(number));
+    }
     static void write(std::ostream& out, const lr::RequestVote& body) {
         out << ' ' << body.pre_vote << ' ' << body.last_log.index.value << ' '
             << body.last_log.term.value << ' ' << body.transfer;
@@ -233,7 +239,8 @@ struct TextTest : lrt::DigestTest {
     }
     static void write(std::ostream& out, const lr::AppendEntries<lrt::Command>& body) {
         out << ' ' << body.prev_log.index.value << ' ' << body.prev_log.term.value << ' '
-            << body.leader_commit.value << ' ' << body.entries.size();
+            << body.leader_commit.value << ' ' << number_of(body.sent) << ' '
+            << number_of(body.read) << ' ' << body.entries.size();
         for (const auto& entry : body.entries) {
             const auto* command = std::get_if<lrt::Command>(&entry.command);
             out << ' ' << entry.term.value << ' ' << (command ? command->id : 0);
@@ -241,11 +248,13 @@ struct TextTest : lrt::DigestTest {
     }
     static void write(std::ostream& out, const lr::AppendEntriesResponse& body) {
         out << ' ' << body.success << ' ' << body.match_index.value << ' ' << body.hint.index.value
-            << ' ' << body.hint.term.value << ' ' << body.snapshot_offset;
+            << ' ' << body.hint.term.value << ' ' << body.snapshot_offset << ' '
+            << number_of(body.heard) << ' ' << number_of(body.read);
     }
     static void write(std::ostream& out, const lr::InstallSnapshot<std::string>& body) {
         out << ' ' << body.last_included.index.value << ' ' << body.last_included.term.value << ' '
-            << body.offset << ' ' << body.done << ' ' << body.data.size();
+            << body.offset << ' ' << body.done << ' ' << number_of(body.sent) << ' '
+            << body.data.size();
         for (char c : body.data) out << ' ' << static_cast<int>(static_cast<unsigned char>(c));
     }
     static lr::RequestVote read_request(std::istream& in) {
@@ -262,8 +271,10 @@ struct TextTest : lrt::DigestTest {
     static lr::AppendEntries<lrt::Command> read_append(std::istream& in) {
         lr::AppendEntries<lrt::Command> body{};
         std::size_t count = 0;
-        in >> body.prev_log.index.value >> body.prev_log.term.value >> body.leader_commit.value >>
-            count;
+        in >> body.prev_log.index.value >> body.prev_log.term.value >> body.leader_commit.value;
+        body.sent = read_time(in);
+        body.read = read_time(in);
+        in >> count;
         for (std::size_t k = 0; k < count && in; ++k) {
             lr::Entry<lrt::Command> entry{};
             std::uint64_t id = 0;
@@ -277,13 +288,17 @@ struct TextTest : lrt::DigestTest {
         lr::AppendEntriesResponse body;
         in >> body.success >> body.match_index.value >> body.hint.index.value >>
             body.hint.term.value >> body.snapshot_offset;
+        body.heard = read_time(in);
+        body.read = read_time(in);
         return body;
     }
     static lr::InstallSnapshot<std::string> read_install(std::istream& in) {
         lr::InstallSnapshot<std::string> body{};
         std::size_t count = 0;
         in >> body.last_included.index.value >> body.last_included.term.value >> body.offset >>
-            body.done >> count;
+            body.done;
+        body.sent = read_time(in);
+        in >> count;
         for (std::size_t k = 0; k < count && in; ++k) {
             int c = 0;
             in >> c;

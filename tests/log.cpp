@@ -14,7 +14,7 @@ namespace {
 
 using namespace support;
 using lr::LogPosition;
-using Log = lr::detail::Log<Command, 2>;  // Chunks of 2: their seams are everywhere.
+using Log = lr::detail::Log<Command>;
 using Terms = std::vector<std::uint64_t>;
 
 LogPosition at(std::uint64_t index, std::uint64_t term) { return {Index{index}, Term{term}}; }

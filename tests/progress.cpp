@@ -31,8 +31,8 @@ Progress streaming(std::uint64_t match, const Windows& messages) {
 
 Windows window_of(const Progress& peer) {
     Windows result;
-    for (const auto& message : peer.inflight) {
-        result.emplace_back(message.last_index.value, message.bytes);
+    for (const auto& [last_index, bytes] : peer.inflight) {
+        result.emplace_back(last_index.value, bytes);
     }
     return result;
 }
@@ -43,7 +43,7 @@ void check(const Progress& peer, State state, std::uint64_t match, std::uint64_t
     CHECK(peer.match_index == Index{match});
     CHECK(peer.next_index == Index{next});
     std::uint64_t bytes = 0;
-    for (const auto& message : peer.inflight) bytes += message.bytes;
+    for (const auto& message : peer.inflight) bytes += message.second;
     CHECK(peer.inflight_bytes == bytes);
     if (state != State::replicate) CHECK(peer.inflight.empty());
 }
@@ -80,29 +80,6 @@ TEST_CASE("entries are streamed without a wait, each message in the window") {
     peer.on_sent(Index{7}, 0);
     check(peer, State::replicate, 4, 8);
     CHECK(window_of(peer) == Windows{{6, 200}, {7, 50}});
-}
-
-TEST_CASE("a window is full by messages or by bytes") {
-    struct Row {
-        Windows window;
-        std::uint64_t messages_max, bytes_max;
-        bool full;
-    };
-    const std::vector<Row> table{
-        {{}, 1, 1, false},
-        {{{5, 10}}, 1, 1000, true},
-        {{{5, 10}}, 2, 1000, false},
-        {{{5, 10}, {6, 10}}, 2, 1000, true},
-        {{{5, 10}, {6, 10}}, 3, 21, false},
-        {{{5, 10}, {6, 10}}, 3, 20, true},
-        {{{5, 10}, {6, 10}}, 3, 19, true},
-        {{{5, 5000}}, 100, 1, true},
-    };
-    for (const Row& row : table) {
-        CAPTURE(row.messages_max);
-        CAPTURE(row.bytes_max);
-        CHECK(streaming(4, row.window).is_full(row.messages_max, row.bytes_max) == row.full);
-    }
 }
 
 TEST_CASE("a success while streaming frees the window up to its match") {

@@ -20,7 +20,7 @@ namespace {
 using namespace support;
 using lr::LogPosition;
 using lr::Progress;
-using Log = lr::detail::Log<Command, 2>;
+using Log = lr::detail::Log<Command>;
 using State = lr::Progress::State;
 
 /// Runs a property, and reports its smallest counterexample through doctest. RC_PARAMS="seed=N"
@@ -68,7 +68,7 @@ struct Sized {
     std::uint64_t get_id() const { return id; }
     std::uint64_t get_size() const { return size; }
 };
-using SizedLog = lr::detail::Log<Sized, 3>;
+using SizedLog = lr::detail::Log<Sized>;
 
 /// All that ever was in the log, by index: simple, wasteful and obvious.
 struct NaiveLog {
@@ -343,9 +343,9 @@ struct Stream {
         std::uint64_t bytes = 0;
         Index before = peer.match_index;
         for (const auto& message : peer.inflight) {
-            RC_ASSERT(before < message.last_index);
-            before = message.last_index;
-            bytes += message.bytes;
+            RC_ASSERT(before < message.first);
+            before = message.first;
+            bytes += message.second;
         }
         RC_ASSERT(before < peer.next_index);
         RC_ASSERT(peer.inflight_bytes == bytes);
@@ -369,7 +369,7 @@ struct Stream {
             there.push_back({0, peer.next_index.value - 1, true});
             return true;
         }
-        if (peer.is_full(messages_max, bytes_max)) {
+        if (peer.inflight.size() >= messages_max || peer.inflight_bytes >= bytes_max) {
             ++seen.full;
             return false;
         }

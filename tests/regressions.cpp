@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "support.hpp"
+#include "testing/inspect.hpp"
 
 using namespace support;
 
@@ -237,7 +238,7 @@ TEST_CASE("a snapshot of term 0 is refused where it is loaded, since no leader c
     Node node;
     node.machine.saved = lr::Snapshot<std::string>{{10}, {0}, ""};
     REQUIRE(node.status().fault.has_value());
-    CHECK(node.status().fault->kind == lr::Fault::bad_stored_log);
+    CHECK(node.status().fault == "the snapshot lacks index or term");
 }
 
 TEST_CASE("a copy on other objects goes on as the original would, and leaves it alone") {
@@ -246,15 +247,15 @@ TEST_CASE("a copy on other objects goes on as the original would, and leaves it 
     Wire wire = node.wire;
     Machine machine = node.machine;
     Disk disk = node.disk;
-    Replica copy(*node.replica, wire, machine, disk);
+    auto copy = lr::Inspect::branch(*node.replica, wire, machine, disk);
     machine.pending.push_back({5, 0});
-    copy.poll(node.now);
-    CHECK(copy.status().last_log_index == node.status().last_log_index + 1);
+    copy->poll(node.now);
+    CHECK(copy->status().last_log_index == node.status().last_log_index + 1);
     CHECK(machine.states_of(5) == std::vector{lr::TransitionState::queued});
     CHECK(node.machine.states_of(5).empty());
     node.machine.pending.push_back({5, 0});
     node.poll();
-    CHECK(node.status().last_log_index == copy.status().last_log_index);
+    CHECK(node.status().last_log_index == copy->status().last_log_index);
     CHECK(node.wire.sent.size() == wire.sent.size());
 }
 
@@ -331,4 +332,81 @@ TEST_CASE("regression: heartbeats with news of a commit left a follower unheard"
     for (const lr::Progress& peer : leader.status().progress) {
         if (peer.id == follower.id) CHECK(peer.match_index == Index{count + 1});
     }
+}
+
+TEST_CASE("a refusal of before a follower had an entry is no loss of its disk, however late") {
+    Node node;
+    node.elect();
+    std::uint64_t term = node.status().term.value;
+    lr::AppendEntriesResponse has_first{true, Index{1}, {}};
+    node.poll({node.from(2, term, has_first), node.from(3, term, has_first)});
+    node.machine.pending = {{1, 0}};
+    node.poll();
+    auto appended = node.sent_of<AppendEntries>();
+    REQUIRE(appended.back().prev_log.index == Index{1});
+    node.advance(node.options.heartbeat_timeout);
+    auto beats = node.sent_of<AppendEntries>();
+    REQUIRE(beats.back().prev_log.index == Index{2});
+    // The heartbeat overtook the entry and was refused. Then the follower began anew, so that it
+    // had heard only of the entry when it got that. Its two answers overtook each other too.
+    lr::AppendEntriesResponse has_second{true, Index{2}, {}, 0, appended.back().sent};
+    lr::AppendEntriesResponse refused{
+        false, Index{2}, {Index{1}, Term{term}}, 0, beats.back().sent};
+    node.advance(1ms);
+    node.poll({node.from(2, term, has_second), node.from(2, term, refused)});
+    for (const lr::Progress& peer : node.status().progress) CHECK_FALSE(peer.lost);
+
+    SUBCASE("a refusal of what was sent after that is one") {
+        node.advance(node.options.heartbeat_timeout);
+        refused.heard = node.sent_of<AppendEntries>().back().sent;
+        node.poll({node.from(2, term, refused)});
+        CHECK(node.status().progress[1].lost);
+    }
+}
+
+TEST_CASE("a higher term does not make a voter forget the leader that it hears") {
+    Node node;
+    node.poll({node.from(2, 1, AppendEntries{})});
+    REQUIRE(node.status().leader == ReplicaId{2});
+    node.sent();
+    lr::RequestVote request{false, {Index{0}, Term{0}}};
+    // It gets to know the term by an answer, and is then asked for a vote in it.
+    node.advance(1ms);
+    node.poll({node.from(3, 2, lr::RequestVoteResponse{}), node.from(3, 2, request)});
+    for (const auto& response : node.sent_of<lr::RequestVoteResponse>())
+        CHECK_FALSE(response.vote_granted);
+
+    SUBCASE("unless the leader asked for it") {
+        request.transfer = true;
+        node.poll({node.from(3, 2, request)});
+        CHECK(node.sent_of<lr::RequestVoteResponse>().back().vote_granted);
+    }
+    SUBCASE("or was not heard for the least timeout") {
+        node.advance(node.options.election_timeout_range.min);
+        node.sent();
+        node.poll({node.from(3, node.status().term.value, request)});
+        CHECK(node.sent_of<lr::RequestVoteResponse>().back().vote_granted);
+    }
+}
+
+TEST_CASE("what a replica holds anew after its disk was lost does not count") {
+    Node node;
+    node.elect();
+    std::uint64_t term = node.status().term.value;
+    lr::AppendEntriesResponse has_first{true, Index{1}, {}};
+    node.poll({node.from(2, term, has_first)});
+    REQUIRE(node.status().commit_index == Index{1});
+    node.advance(node.options.heartbeat_timeout);
+    node.advance(node.options.heartbeat_timeout);
+    node.poll({node.from(2, term, lr::AppendEntriesResponse{false, Index{1}, {}})});
+    CHECK(node.status().progress[1].lost);
+    CHECK(node.status().progress[1].match_index == Index{0});
+
+    node.machine.pending = {{1, 0}};
+    node.advance(1ms);
+    lr::AppendEntriesResponse has_second{true, Index{2}, {}};
+    node.poll({node.from(2, term, has_second)});
+    CHECK(node.status().commit_index == Index{1});
+    node.poll({node.from(3, term, has_second)});
+    CHECK(node.status().commit_index == Index{2});
 }

@@ -215,7 +215,7 @@ TEST_CASE("a fault ends start while it runs, and leaves no transition open") {
     notifier.notify();
     thread.join();
     REQUIRE(replica.status().fault);
-    CHECK(replica.status().fault->kind == lr::Fault::sync_failed);
+    CHECK(replica.status().fault == "the storage failed to sync");
     CHECK(machine.outcome_of(2, 1) == TransitionState::outcome_unknown);
     CHECK_FALSE(cluster.leads);
 }

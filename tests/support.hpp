@@ -4,9 +4,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -142,22 +145,23 @@ struct Disk {
     void crash() { written = durable; }
 };
 
-using Replica = lr::Replica<Wire, Machine, Disk>;
-using Options = lr::Options<Machine>;
+/// One replica under test, with its peers played by the test, of these types of the user's.
+template <class M, class D = Disk, class W = Wire>
+struct NodeOf {
+    using Options = lr::Options<M>;
+    using Replica = lr::Replica<W, M, D>;
 
-/// One replica under test, with its peers played by the test.
-struct Node {
     ReplicaId id;
     std::vector<ReplicaId> peers;
     Options options;
-    Wire wire;
-    Machine machine;
-    Disk disk;
+    W wire;
+    M machine;
+    D disk;
     lr::Time now{};
     std::unique_ptr<Replica> replica;
 
-    explicit Node(std::uint64_t self = 1, std::vector<std::uint64_t> others = {2, 3},
-                  Options chosen = {})
+    explicit NodeOf(std::uint64_t self = 1, std::vector<std::uint64_t> others = {2, 3},
+                    Options chosen = {})
         : id{self}, options(std::move(chosen)) {
         for (std::uint64_t other : others) peers.push_back({other});
     }
@@ -196,8 +200,11 @@ struct Node {
         return bodies;
     }
 
+    /// A peer's answer has heard all that was sent, unless it says otherwise.
     template <class Body>
     Message from(std::uint64_t peer, std::uint64_t term, Body body) const {
+        if constexpr (std::is_same_v<Body, lr::AppendEntriesResponse>)
+            if (body.heard == lr::Time{}) body.heard = now;
         return {ReplicaId{peer}, id, Term{term}, std::move(body)};
     }
 
@@ -226,11 +233,126 @@ struct Node {
     void restart() {
         replica.reset();
         disk.crash();
-        wire = Wire{};
-        Machine fresh;
+        wire = W{};
+        M fresh;
         fresh.saved = machine.saved;
         machine = fresh;
         boot();
+    }
+};
+
+using Node = NodeOf<Machine>;
+using Replica = Node::Replica;
+using Options = Node::Options;
+
+/// Real replicas 1, 2, 3 ... in virtual time: each has a clock of its own, all of one pace. What
+/// one sends reaches the other in its next poll, unless the way between them is cut or that one is
+/// down.
+template <class N>
+struct GroupOf {
+    std::deque<N> nodes;
+    std::set<std::pair<std::uint64_t, std::uint64_t>> cut;  // From, to.
+    std::set<std::uint64_t> down;                           // Neither polled nor sent to.
+    std::function<void(N&, const Message&)> on_sent = [](N&, const Message&) {};
+    /// Whether a message stays on its way; it is asked again in each step, so others overtake it.
+    std::function<bool(const Message&)> holds = [](const Message&) { return false; };
+    std::vector<Message> flying;
+    std::uint64_t carried = 0;  // Messages that arrived.
+
+    explicit GroupOf(std::uint64_t count, typename N::Options options = {}) {
+        for (std::uint64_t id = 1; id <= count; ++id) {
+            std::vector<std::uint64_t> others;
+            for (std::uint64_t other = 1; other <= count; ++other) {
+                if (other != id) others.push_back(other);
+            }
+            nodes.emplace_back(id, others, options);
+        }
+    }
+
+    N& operator[](std::uint64_t id) { return nodes[id - 1]; }
+
+    /// Nobody hears the replica, nor does it hear anybody.
+    void isolate(std::uint64_t id) {
+        for (const N& other : nodes) {
+            cut.emplace(id, other.id.value);
+            cut.emplace(other.id.value, id);
+        }
+    }
+
+    /// Each is polled once, in order. Says whether any has more to do, or was sent something.
+    bool step() {
+        bool more = false;
+        for (N& node : nodes) {
+            if (down.contains(node.id.value)) continue;
+            lr::Time next = node.poll();
+            more = more || next <= node.now;
+            for (Message& message : node.sent()) {
+                on_sent(node, message);
+                flying.push_back(std::move(message));
+            }
+            more = deliver() || more;
+        }
+        return more || !flying.empty();
+    }
+
+    /// Brings what is not held to its receiver, or loses it on the way. Says whether any arrived.
+    bool deliver() {
+        bool any = false;
+        std::vector<Message> held;
+        for (Message& message : flying) {
+            std::uint64_t to = message.to.value;
+            if (holds(message)) {
+                held.push_back(std::move(message));
+            } else if (!cut.contains({message.from.value, to}) && !down.contains(to)) {
+                (*this)[to].wire.inbox.push_back(std::move(message));
+                ++carried;
+                any = true;
+            }
+        }
+        flying = std::move(held);
+        return any;
+    }
+
+    /// Until nothing is on its way. False: it never ends.
+    bool settle() {
+        for (int steps = 0; steps < 10'000; ++steps) {
+            if (!step()) return true;
+        }
+        return false;
+    }
+
+    /// Time passes for all, in steps of a heartbeat or less.
+    bool advance(lr::Duration by) {
+        for (lr::Duration step{}; by > lr::Duration{}; by -= step) {
+            step = by < lr::Duration{10ms} ? by : lr::Duration{10ms};
+            for (N& node : nodes) node.now += step;
+            if (!settle()) return false;
+        }
+        return true;
+    }
+
+    /// The one that leads the highest term; its id, or 0.
+    std::uint64_t leader() {
+        std::uint64_t id = 0;
+        Term term;
+        for (N& node : nodes) {
+            if (down.contains(node.id.value) || node.status().role != lr::Role::leader) continue;
+            if (id != 0 && node.status().term < term) continue;
+            id = node.id.value;
+            term = node.status().term;
+        }
+        return id;
+    }
+
+    /// Lets this replica's timer run out before all others' do: their clocks have gone on less, and
+    /// just so far that they no longer count on a leader.
+    bool elect(std::uint64_t id) {
+        if (!settle()) return false;
+        for (N& node : nodes) {
+            const auto& [min, max] = node.options.election_timeout_range;
+            node.now += node.id.value == id ? max : min;
+        }
+        return settle() && leader() == id;
     }
 };
 

@@ -17,6 +17,16 @@ TEST_CASE("random schedules of faults break no law, and healed majorities conver
     MESSAGE(result.coverage.to_text());
 }
 
+TEST_CASE("a lease ends while a poll waits for its disk, and so do reads that came meanwhile") {
+    // Replica 1 leads and waits 874 ms for its disk, in which the others elect replica 3. Then it
+    // is asked for a read, in a poll for which no time has passed.
+    Result result = replay<DigestTest>("replicas=3 leases=1 long_polls=1",
+                                       "time_out 0 0; run 0 54; slow_disk 0 2873; propose 0 0;");
+    CHECK_MESSAGE(result.passed, result.text);
+    CHECK(result.coverage[Event::long_poll] == 1);
+    CHECK(result.coverage[Event::read_abandoned] == 1);
+}
+
 TEST_CASE("replay: the schedule in LITTLE_RAFT_SCHEDULE" * doctest::skip()) {
     const char* configuration = std::getenv("LITTLE_RAFT_CONFIGURATION");
     const char* schedule = std::getenv("LITTLE_RAFT_SCHEDULE");

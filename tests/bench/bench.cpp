@@ -105,6 +105,31 @@ Pair missed_all() {
     return pair;
 }
 
+/// Reads in batches of 100, beside a machine that is given them directly: nobody has to know
+/// whether it may answer.
+Pair reads(bool lease, bool on_follower) {
+    constexpr std::uint64_t count = 1'000'000, batch = 100;
+    auto n = static_cast<double>(count);
+    Pair pair;
+    auto options = Cluster<Small, ReadMachine>::no_snapshots();
+    if (lease) options.lease_reads = 100ms;
+    Cluster<Small, ReadMachine> cluster(3, options);
+    std::size_t reader = (cluster.leader() + (on_follower ? 1 : 0)) % 3;
+    pair.ours = seconds(
+        [&] { pair.messages = static_cast<double>(read_all(cluster, reader, count, batch)) / n; });
+    ReadMachine direct;
+    pair.limit = seconds([&] {
+        for (std::uint64_t i = 0; i < count;) {
+            for (std::uint64_t end = i + batch; i < end; ++i) direct.reads.push_back(i);
+            for (std::uint64_t read : direct.get_pending_reads()) direct.apply_read(read);
+        }
+    });
+    require(direct.answered.count == cluster.answered(reader).count, "a read is missing");
+    pair.ours /= n;
+    pair.limit /= n;
+    return pair;
+}
+
 /// What is measured, and what is wanted of it, in times of the limit; 0: nothing.
 struct Workload {
     const char* name;
@@ -121,6 +146,9 @@ const std::vector<Workload>& workloads() {
         {"C shared", "3 replicas, 1 KiB for all, batches of 64", shared, 0},
         {"D", "5 replicas, 16 bytes, batches of 100", [] { return small(5, 1'000'000, 100); }, 1.7},
         {"E", "a follower catches up with 1,000,000 of 16 bytes", missed_all, 1.6},
+        {"F round", "reads on the leader, batches of 100", [] { return reads(false, false); }, 0},
+        {"F lease", "the same by lease", [] { return reads(true, false); }, 0},
+        {"F follower", "reads on a follower, batches of 100", [] { return reads(false, true); }, 0},
         {"A 10^5", "A with a log of 100,000", [] { return small(3, 100'000, 100); }, 0},
         {"A 10^7", "A with a log of 10,000,000", [] { return small(3, 10'000'000, 100); }, 0},
         {"A 51", "A with 51 replicas, 50,000", [] { return small(51, 50'000, 100); }, 0},

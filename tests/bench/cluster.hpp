@@ -98,6 +98,25 @@ class Machine {
     std::vector<T> taken_;
 };
 
+/// It answers each read with the sum of what it has applied.
+class ReadMachine : public Machine<Small> {
+ public:
+    using Read = std::uint64_t;
+    Sum answered;
+    std::vector<Read> reads;
+
+    std::vector<Read>& get_pending_reads() {
+        taken_.clear();
+        taken_.swap(reads);
+        return taken_;
+    }
+    void apply_read(Read read) { answered.add(read, applied.sum); }
+    void abandon_read(Read) { require(false, "a read was abandoned"); }
+
+ private:
+    std::vector<Read> taken_;
+};
+
 /// The way from one replica to all others. One that is cut off neither hears nor is heard.
 template <class T>
 struct Network {
@@ -124,10 +143,10 @@ struct Network {
     }
 };
 
-template <class T>
+template <class T, class M = Machine<T>>
 class Cluster {
  public:
-    using Options = little_raft::Options<Machine<T>>;
+    using Options = little_raft::Options<M>;
 
     explicit Cluster(std::size_t size, Options options = no_snapshots())
         : inboxes_(size), machines_(size), networks_(size) {
@@ -167,6 +186,19 @@ class Cluster {
         now_ += 1us;
         replicas_[leader_]->poll(now_);
     }
+
+    /// A batch of reads is given to a replica, and all are polled until it has answered them.
+    void read(std::size_t i, std::uint64_t first, std::uint64_t end) {
+        M& machine = machines_[i];
+        for (std::uint64_t read = first; read < end; ++read) machine.reads.push_back(read);
+        now_ += 1us;
+        for (int polls = 0; machine.answered.count < end; ++polls) {
+            require(polls < 10, "the reads are not answered");
+            while (machine.answered.count < end && replicas_[i]->poll(now_) <= now_) continue;
+            while (machine.answered.count < end && deliver()) continue;
+        }
+    }
+    const Sum& answered(std::size_t i) const { return machines_[i].answered; }
 
     /// Each follower that has mail is polled, then the leader if it has.
     bool deliver() {
@@ -228,9 +260,9 @@ class Cluster {
     }
 
  private:
-    using Replica = little_raft::Replica<Network<T>, Machine<T>>;
+    using Replica = little_raft::Replica<Network<T>, M>;
     std::vector<std::vector<typename Network<T>::Message>> inboxes_;
-    std::vector<Machine<T>> machines_;
+    std::vector<M> machines_;
     std::vector<Network<T>> networks_;
     std::vector<std::unique_ptr<Replica>> replicas_;
     std::vector<little_raft::Time> deadlines_;
@@ -245,6 +277,17 @@ void catch_up(Cluster<T>& cluster, std::size_t late) {
     cluster.beat();
     cluster.settle();
     require(cluster.agrees(), "it has not caught up");
+}
+
+/// `count` reads in batches on one replica, each batch answered before the next. Says how many
+/// messages were sent.
+inline std::uint64_t read_all(Cluster<Small, ReadMachine>& cluster, std::size_t i,
+                              std::uint64_t count, std::uint64_t batch) {
+    std::uint64_t before = cluster.messages();
+    for (std::uint64_t first = 0; first < count; first += batch)
+        cluster.read(i, first, first + batch < count ? first + batch : count);
+    require(cluster.answered(i).count == count, "a read was answered twice");
+    return cluster.messages() - before;
 }
 
 /// `count` transitions in batches until all replicas have applied all; one at a time, each is

@@ -44,6 +44,16 @@ struct SnapshotMachine : Machine {
     std::optional<Taken> last = {};
 };
 
+struct ReadMachine : Machine {
+    using Read = int;
+    std::vector<int> get_pending_reads() { return std::exchange(reads, {}); }
+    void apply_read(const int&) { ++served; }
+    void abandon_read(const int&) {}
+
+    std::vector<int> reads = {};
+    int served = 0;
+};
+
 template <class M>
 struct Network {
     using Message = little_raft::MessageOf<M>;
@@ -64,6 +74,13 @@ struct Disk {
     void append(little_raft::Index, const Entries&) {}
     void compact(little_raft::LogPosition) {}
     bool sync() { return true; }
+};
+
+struct AsyncDisk : Disk {
+    bool sync() { return ++begun > 0; }
+    std::optional<std::uint64_t> get_synced() { return begun; }
+
+    std::uint64_t begun = 0;
 };
 
 }  // namespace minimal

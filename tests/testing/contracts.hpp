@@ -473,6 +473,7 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
     using Traits = SubjectTraits<S>;
     auto n = [&] { return draw_number(random); };
     auto yes = [&] { return random.one_in(2); };
+    auto time = [&] { return Time(Duration(static_cast<Duration::rep>(n() >> 1))); };
     MessageOf<typename S::Machine> message{ReplicaId{n()}, ReplicaId{n()}, Term{n()}, {}};
     switch (kind) {
         case 0:
@@ -485,15 +486,16 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
             static constexpr std::uint64_t counts[] = {0, 1, 2, 5, 5, 100};
             auto entries = draw_entries<S>(random, counts[random.below(6)], number);
             message.body = AppendEntries<typename Traits::T>{
-                {Index{n()}, Term{n()}}, Index{n()}, std::move(entries)};
+                {Index{n()}, Term{n()}}, Index{n()}, std::move(entries), time(), time()};
             break;
         }
         case 3:
-            message.body = AppendEntriesResponse{yes(), Index{n()}, {Index{n()}, Term{n()}}, n()};
+            message.body = AppendEntriesResponse{yes(), Index{n()}, {Index{n()}, Term{n()}},
+                                                 n(),   time(),     time()};
             break;
         case 4:
             message.body = InstallSnapshot<typename Traits::D>{
-                {Index{n()}, Term{n()}}, n(), draw_data<S>(random, number), yes()};
+                {Index{n()}, Term{n()}}, n(), draw_data<S>(random, number), yes(), time()};
             break;
         default:
             message.body = TimeoutNow{};
@@ -536,6 +538,8 @@ class Differences {
         field("prev_log_term", a.prev_log.term == b.prev_log.term);
         field("leader_commit", a.leader_commit == b.leader_commit);
         field("entries", same_entries<S>(a.entries, b.entries));
+        field("sent", a.sent == b.sent);
+        field("read", a.read == b.read);
     }
     void body(const AppendEntriesResponse& a, const AppendEntriesResponse& b) {
         field("success", a.success == b.success);
@@ -543,6 +547,8 @@ class Differences {
         field("hint.index", a.hint.index == b.hint.index);
         field("hint.term", a.hint.term == b.hint.term);
         field("snapshot_offset", a.snapshot_offset == b.snapshot_offset);
+        field("heard", a.heard == b.heard);
+        field("read", a.read == b.read);
     }
     void body(const TimeoutNow&, const TimeoutNow&) {}
     template <class D>
@@ -552,6 +558,7 @@ class Differences {
         field("offset", a.offset == b.offset);
         field("data", same_data<S>(a.data, b.data));
         field("done", a.done == b.done);
+        field("sent", a.sent == b.sent);
     }
 
     std::string text_;
@@ -562,6 +569,8 @@ std::string difference(const MessageOf<typename S::Machine>& a,
                        const MessageOf<typename S::Machine>& b) {
     return Differences<S>(a, b).text();
 }
+
+inline Duration::rep show_time(Time time) { return time.time_since_epoch().count(); }
 
 template <class S>
 std::string show_message(const MessageOf<typename S::Machine>& message) {
@@ -580,15 +589,17 @@ std::string show_message(const MessageOf<typename S::Machine>& message) {
         text << ", pre_vote " << answer->pre_vote << ", vote_granted " << answer->vote_granted;
     } else if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
         text << ", after entry " << show_position(append->prev_log) << ", leader_commit "
-             << append->leader_commit.value << ", entries " << show_entries<S>(append->entries);
+             << append->leader_commit.value << ", entries " << show_entries<S>(append->entries)
+             << ", sent " << show_time(append->sent) << ", read " << show_time(append->read);
     } else if (auto* response = std::get_if<AppendEntriesResponse>(&message.body)) {
         text << ", success " << response->success << ", match_index " << response->match_index.value
              << ", hint " << show_position(response->hint) << ", snapshot_offset "
-             << response->snapshot_offset;
+             << response->snapshot_offset << ", heard " << show_time(response->heard) << ", read "
+             << show_time(response->read);
     } else if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
         text << ", last entry " << show_position(install->last_included) << ", offset "
              << install->offset << ", " << little_raft::detail::size_in_chunks(install->data)
-             << " bytes, done " << install->done;
+             << " bytes, done " << install->done << ", sent " << show_time(install->sent);
     }
     return text.str();
 }

@@ -603,8 +603,7 @@ class Explorer {
             h = mix(h, peer.sent_commit.value << 32 | peer.offset << 8 |
                            static_cast<std::uint64_t>(peer.state) << 4 | (peer.waiting ? 2U : 0U) |
                            (overdue ? 1U : 0U));
-            for (const Progress::Inflight& message : peer.inflight)
-                h = mix(h, message.last_index.value);
+            for (const auto& [last_index, bytes] : peer.inflight) h = mix(h, last_index.value);
         }
         return h;
     }

@@ -40,15 +40,22 @@ struct Fingerprint {
                        (heartbeat_first ? 8U : 0U) + (Inspect::vote_changed(replica) ? 16U : 0U) +
                        (Inspect::compacted(replica) ? 32U : 0U) +
                        (Inspect::unsent(replica) ? 64U : 0U));
+        // Of reads, how many wait, for what, and whether a round of messages is on for them.
+        if (std::size_t reads = Inspect::reads(replica)) {
+            h = mix(h, reads << 1 | (Inspect::asks(replica) ? 1U : 0U));
+            h = mix(h, Inspect::read_index(replica).value);
+        }
         for (const Progress& peer : status.progress) {
             h = mix(h, peer.match_index.value << 32 | peer.next_index.value);
-            bool contact = now < peer.last_contact + max;
+            // The leader itself is heard for ever, which cannot be added to.
+            bool contact = peer.last_contact == never || now < peer.last_contact + max;
+            bool round = peer.sent < Inspect::round(replica);
+            h = mix(h, (peer.lost ? 1U : 0U) + (peer.read != Time{} ? 2U : 0U) + (round ? 4U : 0U));
             h = mix(h, peer.sent_commit.value << 32 | peer.offset << 8 |
                            static_cast<std::uint64_t>(peer.state) << 4 | (peer.waiting ? 8U : 0U) |
                            (peer.overdue ? 4U : 0U) | (peer.vote_granted ? 2U : 0U) |
                            (contact ? 1U : 0U));
-            for (const Progress::Inflight& message : peer.inflight)
-                h = mix(h, message.last_index.value);
+            for (const auto& [last_index, bytes] : peer.inflight) h = mix(h, last_index.value);
         }
         for (const auto& own : Inspect::own(replica)) h = mix(h, hash(own.at));
         if (const auto& incoming = Inspect::incoming(replica)) h = mix(h, hash(*incoming));
@@ -73,6 +80,7 @@ struct Fingerprint {
         if (const auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
             h = mix(h, hash(append->prev_log));
             h = mix(h, append->leader_commit.value);
+            h = mix(h, append->read == Time{} ? 0 : append->read == never ? 1 : 2);
             for (const Entry<T>& entry : append->entries) {
                 const T* transition = std::get_if<T>(&entry.command);
                 h = mix(mix(h, entry.term.value), transition ? number_of(*transition) : 0);
@@ -80,7 +88,8 @@ struct Fingerprint {
             return h;
         }
         if (const auto* response = std::get_if<AppendEntriesResponse>(&message.body)) {
-            h = mix(h, (response->success ? 1U : 0U) + (response->match_index.value << 1));
+            h = mix(h, (response->success ? 1U : 0U) + (response->read != Time{} ? 2U : 0U) +
+                           (response->match_index.value << 2));
             return mix(mix(h, hash(response->hint)), response->snapshot_offset);
         }
         const auto* install = std::get_if<InstallSnapshot<D>>(&message.body);

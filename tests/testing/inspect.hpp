@@ -3,31 +3,60 @@
 // clocks.
 #pragma once
 
+#include <memory>
+
 #include "little_raft.hpp"
 
-namespace little_raft::testing {
+namespace little_raft {
+inline namespace v0 {
 
 struct Inspect {
     static auto& log(const auto& replica) { return replica.log_; }
     static Index stable_index(const auto& replica) { return replica.stable_index_; }
     static auto& own(const auto& replica) { return replica.own_; }
-    static auto& incoming(const auto& replica) { return replica.incoming_; }
-    static auto& outgoing(const auto& replica) { return replica.outgoing_; }
+    static auto& incoming(const auto& replica) { return replica.duty_.incoming; }
+    static auto& outgoing(const auto& replica) { return replica.duty_.outgoing; }
     static bool vote_changed(const auto& replica) { return replica.vote_changed_; }
     static bool compacted(const auto& replica) { return replica.compacted_; }
-    static auto& transfer(const auto& replica) { return replica.transfer_; }
-    static bool unsent(const auto& replica) { return replica.unsent_; }
+    static auto& transfer(const auto& replica) { return replica.duty_.transfer; }
+    static bool unsent(const auto& replica) { return replica.duty_.unsent; }
     static std::uint64_t random(const auto& replica) { return replica.random_; }
+    static bool waits_for_disk(const auto& replica) {
+        return replica.syncing_ || !replica.answers_.empty();
+    }
+    static std::size_t reads(const auto& replica) { return replica.reads_.size(); }
+    static bool asks(const auto& replica) { return replica.question_ != Time{}; }
+    static Index read_index(const auto& replica) { return replica.read_index_; }
+    static Time round(const auto& replica) { return replica.duty_.round; }
+    static Time stamp(const auto& replica) { return replica.stamp_; }
+    static Duration lease(const auto& replica) { return replica.duty_.lease; }
     static Time now(const auto& replica) { return replica.now_; }
     static Time leader_contact(const auto& replica) { return replica.leader_contact_; }
     static Time election_deadline(const auto& replica) { return replica.election_deadline_; }
-    static Time heartbeat_deadline(const auto& replica) { return replica.heartbeat_deadline_; }
+    static Time heartbeat_deadline(const auto& replica) { return replica.duty_.heartbeat_deadline; }
 
     static void campaign(auto& replica) { replica.campaign(Role::candidate); }
     static auto& progress(auto& replica) { return replica.status_.progress; }
     static Time& leader_contact(auto& replica) { return replica.leader_contact_; }
     static Time& election_deadline(auto& replica) { return replica.election_deadline_; }
-    static Time& heartbeat_deadline(auto& replica) { return replica.heartbeat_deadline_; }
+    static Time& heartbeat_deadline(auto& replica) { return replica.duty_.heartbeat_deadline; }
+
+    /// The consensus state of another replica on objects of its own, which must be equal copies of
+    /// the other's: a test can branch from any state.
+    template <class C, class M, class S>
+    static auto branch(const Replica<C, M, S>& other, C& cluster, M& machine, S& storage) {
+        std::unique_ptr<Replica<C, M, S>> copy(new Replica<C, M, S>(other));
+        copy->cluster_ = &cluster;
+        copy->machine_ = &machine;
+        copy->storage_ = &storage;
+        return copy;
+    }
 };
 
-}  // namespace little_raft::testing
+}  // namespace v0
+
+namespace testing {
+using little_raft::Inspect;
+}
+
+}  // namespace little_raft

@@ -48,11 +48,13 @@ enum class Law : std::uint8_t {
     snapshots_come_back,
     messages_survive,
     linearizability,
+    reads_see_commits,
+    leases_exclude,
     liveness,
     stability,
     own_invariant,
 };
-inline constexpr std::size_t law_kinds = 25;
+inline constexpr std::size_t law_kinds = 27;
 
 struct LawText {
     const char* name;
@@ -119,14 +121,14 @@ inline const LawText& text_of(Law law) {
          "Options"},
         {"Leader Bookkeeping",
          "What a leader believes a follower to have on disk, it has; it sends what comes next, "
-         "and what waits for an answer is answered.",
+         "what waits for an answer is answered, and no disk is taken for lost that lost nothing.",
          "[Raft Figure 2: nextIndex, matchIndex]"},
         {"Calls as Promised",
          "A poll writes term, snapshot place and entries at most once each and then syncs; entries "
          "follow each other; the log is cut only where a saved snapshot covers it.",
          "the Storage and Snapshotting concepts"},
         {"Faults Have Causes", "A replica stops itself only after its disk failed.",
-         "the enumeration Fault::Kind"},
+         "the documentation of Status::fault"},
         {"Snapshots Come Back",
          "The machine gives back the snapshot that it saved or was given last, with the same data.",
          "the Snapshotting concept"},
@@ -136,11 +138,20 @@ inline const LawText& text_of(Law law) {
          "Every answer is the one of a single machine that applies all that is committed in order, "
          "which is an order in which each transition takes effect between its call and its answer.",
          "[PhD 6.3]"},
+        {"Reads See Commits",
+         "A read sees all that anybody knew to be committed when it came; and it ends once, "
+         "answered or abandoned, as long as its replica lives.",
+         "[PhD 6.4]"},
+        {"Leases Exclude",
+         "While clocks keep to the bound on their drift, nobody becomes leader before the leases "
+         "of earlier leaders have ended.",
+         "[PhD 6.4.1]"},
         {"Liveness",
          "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
-         "whole log without a new transition, then commits a new one without waiting for a timer, "
-         "and agrees. A transfer of leadership ends within an election timeout.",
-         "[Raft 5.4.2, 5.6; PhD 3.10, 4.2, 6.2]"},
+         "whole log without a new transition, then commits a new one and answers reads on all "
+         "replicas without waiting for a timer, and agrees. A transfer of leadership ends within "
+         "an election timeout.",
+         "[Raft 5.4.2, 5.6; PhD 3.10, 4.2, 6.2, 6.4]"},
         {"Stability",
          "While nothing fails, or only a minority does, the leader stays; a candidate makes way "
          "for it, who hears it helps nobody to depose it, and a PreVote brings about no term that "
@@ -178,7 +189,10 @@ enum class Event : std::uint8_t {
     paused,
     clock_changed,
     slow_sync,
+    long_poll,
     failed_sync,
+    sync_ended,
+    sync_overtaken,
     election_started,
     election_won,
     leader_deposed_with_uncommitted,
@@ -191,6 +205,11 @@ enum class Event : std::uint8_t {
     log_compacted,
     entries_truncated,
     proposed,
+    read,
+    read_on_leader,
+    read_by_lease,
+    read_on_follower,
+    read_abandoned,
     abandoned_not_leader,
     abandoned_overloaded,
     abandoned_conflict,
@@ -201,10 +220,12 @@ enum class Event : std::uint8_t {
     bridge_led,
     outsider_ignored,
     cut_off_ignored,
+    minority_asked,
+    lease_outlasted_restarts,
     history_decided,
     history_undecided,
 };
-inline constexpr std::size_t event_kinds = 40;
+inline constexpr std::size_t event_kinds = 50;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
@@ -223,7 +244,10 @@ inline const char* name_of(Event event) {
         "replicas paused",
         "clocks changed",
         "slow syncs",
+        "polls meanwhile which others went on",
         "failed syncs",
+        "syncs that ended while the replica went on",
+        "syncs of entries that were cut off meanwhile",
         "elections started",
         "elections won",
         "leaders deposed with uncommitted entries",
@@ -236,6 +260,11 @@ inline const char* name_of(Event event) {
         "logs compacted",
         "truncations of conflicting entries",
         "transitions proposed",
+        "reads asked for",
+        "reads answered by leaders that asked a majority",
+        "reads answered by leaders that have a lease",
+        "reads answered by followers",
+        "reads abandoned",
         "abandoned: not leader",
         "abandoned: overloaded",
         "abandoned: conflict with leader",
@@ -246,6 +275,8 @@ inline const char* name_of(Event event) {
         "bridges that led",
         "outsiders that disturbed nobody",
         "followers cut off from the leader alone that disturbed nobody",
+        "leaders asked for reads after others had committed without them",
+        "leases during which those who had granted them started again",
         "histories of answers decided",
         "histories of answers too hard to decide"};
     return names[static_cast<std::size_t>(event)];
@@ -344,6 +375,19 @@ struct DiskImage {
     Term synced_term;
     std::optional<ReplicaId> synced_vote;
     Index synced_index;  ///< The log as written is durable up to here.
+    Index synced_last;   ///< Where the log ends that a power loss would leave.
+};
+
+/// What a sync makes durable: the disk as it was written when the sync began.
+struct Synced {
+    Term term;
+    std::optional<ReplicaId> vote;
+    Index index;  ///< So much of the log is still as it was.
+    Index last;   ///< Where the log ended.
+    static Synced of(const DiskImage& disk) {
+        Index last = disk.log.last_index();
+        return {disk.term, disk.voted_for, last, last};
+    }
 };
 
 /// A transition on its way through the replica that took it.
@@ -370,6 +414,15 @@ struct Committed {
     Mark mark;
     std::uint64_t applied_hash = 0;  ///< Of the numbers of all transitions up to here.
     Term known_in = {};              ///< The term of the first leader that knew.
+};
+
+/// A read on its way through the replica that was asked.
+struct ReadFate {
+    std::size_t replica = 0;
+    std::uint64_t incarnation = 0;
+    Index must_see = {};  ///< What was known to be committed when it came.
+    bool taken = false;   ///< By get_pending_reads.
+    bool ended = false;
 };
 
 struct Limits {
@@ -399,6 +452,7 @@ class Ghost {
     const DiskImage& disk(std::size_t i) const { return disks_[i]; }
     const std::vector<Committed>& committed() const { return committed_; }
     const std::vector<Fate>& fates() const { return fates_; }
+    const std::vector<ReadFate>& reads() const { return reads_; }
     /// Which process of replica i is on, counted from 1.
     std::uint64_t incarnation(std::size_t i) const { return seen_[i].incarnation; }
 
@@ -429,6 +483,34 @@ class Ghost {
         return fates_.size() - 1;
     }
     void taken(std::uint64_t number) { fates_[number].taken = true; }
+
+    // ----- Reads
+
+    /// Returns its number. Whatever anybody knows to be committed by now it must see.
+    std::uint64_t asked(std::size_t i) {
+        reads_.push_back({i, seen_[i].incarnation, Index{committed_.size()}, false, false});
+        ++coverage_[Event::read];
+        return reads_.size() - 1;
+    }
+    void read_taken(std::uint64_t number) { reads_[number].taken = true; }
+
+    /// `sees`: up to where the machine has applied the log; nothing: the read is abandoned.
+    void read_ended(std::size_t i, std::uint64_t number, std::optional<Index> sees) {
+        constexpr Law law = Law::reads_see_commits;
+        if (number >= reads_.size()) {
+            fail(law, "a read ends that nobody asked for", i);
+            return;
+        }
+        ReadFate& read = reads_[number];
+        bool own = read.replica == i && read.incarnation == seen_[i].incarnation;
+        require(law, own && read.taken, "a read ends where it was not taken", i);
+        require(law, !read.ended, "a read ends twice", i);
+        read.ended = true;
+        if (!sees) ++coverage_[Event::read_abandoned];
+        if (!sees) return;
+        require(law, *sees >= read.must_see, "a read does not see what was committed when it came",
+                i);
+    }
 
     void reported(std::size_t i, std::uint64_t number, TransitionState state) {
         using enum TransitionState;
@@ -492,21 +574,24 @@ class Ghost {
         return true;
     }
 
-    void synced(std::size_t i) {
+    /// A sync ended well: of all that was written, or of what was when it began.
+    void synced(std::size_t i) { synced(i, Synced::of(disks_[i])); }
+    void synced(std::size_t i, const Synced& now) {
         DiskImage& disk = disks_[i];
         Seen& seen = seen_[i];
-        require(Law::terms_never_fall, disk.term >= disk.synced_term, "the term on disk falls", i);
-        if (disk.term == seen.vote_term && seen.vote) {
-            require(Law::vote_once, disk.voted_for == seen.vote,
-                    "the vote on disk changes within a term", i);
+        require(Law::terms_never_fall, now.term >= disk.synced_term, "the term on disk falls", i);
+        if (now.term == seen.vote_term && seen.vote) {
+            require(Law::vote_once, now.vote == seen.vote, "the vote on disk changes within a term",
+                    i);
         }
-        if (disk.voted_for && disk.term >= seen.vote_term) {
-            seen.vote_term = disk.term;
-            seen.vote = disk.voted_for;
+        if (now.vote && now.term >= seen.vote_term) {
+            seen.vote_term = now.term;
+            seen.vote = now.vote;
         }
-        disk.synced_term = disk.term;
-        disk.synced_vote = disk.voted_for;
-        disk.synced_index = disk.log.last_index();
+        disk.synced_term = now.term;
+        disk.synced_vote = now.vote;
+        disk.synced_index = now.index;
+        disk.synced_last = now.last;
     }
 
     // ----- Processes
@@ -582,7 +667,9 @@ class Ghost {
                     "a vote is granted to a candidate whose log is behind", i);
         }
         if (response && response->success) {
-            require(law, overtaken || response->match_index <= disk.synced_index,
+            // A later leader's entries may have been written meanwhile, in place of those.
+            Index durable = message.term < disk.term ? disk.synced_last : disk.synced_index;
+            require(law, overtaken || response->match_index <= durable,
                     "entries are acknowledged before they are on disk", i);
         }
         if (append) {
@@ -599,6 +686,19 @@ class Ghost {
             Index end = install->last_included.index;
             sent_up_to(i, message, end);
         }
+    }
+
+    // ----- Leases
+
+    /// Replica i has just been elected. `other` leads too, for all it knows, and has a lease of
+    /// that length from when a majority heard it; `now` is by its clock.
+    void elected(std::size_t i, const Status& status, const Status& other, Duration lease,
+                 Time now) {
+        if (other.term > status.term) return;
+        // Times of polls in quick succession may run ahead of the clock.
+        Time heard = little_raft::detail::quorum(other.progress, &Progress::last_contact, now);
+        require(Law::leases_exclude, std::min(heard, now) + lease <= now,
+                "one becomes leader while another's lease lasts", i);
     }
 
     // ----- After each poll
@@ -656,6 +756,15 @@ class Ghost {
                 continue;
             require(Law::exactly_one_final_state, fate.is_final(),
                     "a transition is left without a final state", i);
+        }
+    }
+
+    /// When all reads that were taken should have ended, for a replica that lives.
+    void read_out(std::size_t i) {
+        for (const ReadFate& read : reads_) {
+            bool own = read.replica == i && read.incarnation == seen_[i].incarnation;
+            if (!own || !read.taken) continue;
+            require(Law::reads_see_commits, read.ended, "a read is left without an end", i);
         }
     }
 
@@ -1004,10 +1113,12 @@ class Ghost {
                 return;
             }
             const DiskImage& disk = disks_[k];
+            require(law, !peer.lost, "a leader takes a disk for lost that lost nothing", i);
             require(law, peer.match_index <= status.last_log_index,
                     "a match index is beyond the leader's log", i);
             if (k == i) {
-                require(law, peer.match_index <= disk.synced_index,
+                // A snapshot of its own may be durable before the log that it covers is.
+                require(law, peer.match_index <= std::max(disk.synced_index, status.snapshot.index),
                         "a leader counts what its own disk does not have", i);
                 continue;
             }
@@ -1036,6 +1147,7 @@ class Ghost {
     std::vector<DiskImage> disks_;
     std::vector<Seen> seen_;
     std::vector<Fate> fates_;
+    std::vector<ReadFate> reads_;
     std::vector<Committed> committed_;
     std::vector<std::pair<Term, std::size_t>> leaders_;
     std::vector<std::uint64_t> just_acked_;

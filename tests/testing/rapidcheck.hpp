@@ -35,25 +35,14 @@ struct Arbitrary<little_raft::testing::Op> {
     static Gen<little_raft::testing::Op> arbitrary() {
         using little_raft::testing::Op;
         using little_raft::testing::Step;
-        auto step = gen::weightedElement<Step>({{60, Step::deliver},
-                                                {6, Step::duplicate},
-                                                {6, Step::drop},
-                                                {1, Step::corrupt},
-                                                {18, Step::time_out},
-                                                {2, Step::run},
-                                                {6, Step::advance},
-                                                {16, Step::propose},
-                                                {4, Step::crash},
-                                                {6, Step::restart},
-                                                {2, Step::partition},
-                                                {2, Step::one_way},
-                                                {4, Step::heal},
-                                                {2, Step::pause},
-                                                {4, Step::resume},
-                                                {1, Step::clock_rate},
-                                                {1, Step::clock_jump},
-                                                {1, Step::slow_disk},
-                                                {1, Step::fail_sync}});
+        auto step = gen::weightedElement<Step>(
+            {{60, Step::deliver},  {6, Step::duplicate},  {6, Step::drop},
+             {1, Step::corrupt},   {18, Step::time_out},  {2, Step::run},
+             {6, Step::advance},   {16, Step::propose},   {6, Step::read},
+             {4, Step::crash},     {6, Step::restart},    {2, Step::partition},
+             {2, Step::one_way},   {4, Step::heal},       {2, Step::pause},
+             {4, Step::resume},    {1, Step::clock_rate}, {1, Step::clock_jump},
+             {1, Step::slow_disk}, {1, Step::fail_sync}});
         return gen::build<Op>(gen::set(&Op::step, step),
                               gen::set(&Op::a, gen::resize(1000, gen::arbitrary<std::uint16_t>())),
                               gen::set(&Op::b, gen::resize(1000, gen::arbitrary<std::uint16_t>())));

@@ -24,6 +24,7 @@ struct Record {
         blocked,    ///< A partition or a dead receiver kept it from arriving.
         time_out,   ///< A timer was due.
         propose,    ///< The machine was given a transition.
+        read,       ///< The machine was asked to read, did it, or gave it up.
         crash,
         restart,
         pause,

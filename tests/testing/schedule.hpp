@@ -33,19 +33,22 @@ enum class Step : std::uint8_t {
     heal,        ///< All links work.
     pause,       ///< Replica a is not polled; what is sent to it waits.
     resume,      ///< It is polled again.
-    clock_rate,  ///< The clock of a runs at 50% to 200%.
-    clock_jump,  ///< The clock of a jumps forward by b milliseconds.
+    clock_rate,  ///< The clock of a runs at 50% to 200%; with leases, at 80% to 120%.
+    clock_jump,  ///< The clock of a jumps forward by b milliseconds; with leases, all advance.
     slow_disk,   ///< The next sync of a takes b milliseconds.
     fail_sync,   ///< The next sync of a fails, which stops it.
     transfer,    ///< A leader, or a where there is none, is asked to hand over to replica b.
+    read,        ///< Replica a, or sometimes a leader, is asked for some reads.
+    end_sync,    ///< The oldest sync that is on ends, on replica a or the next that has one.
 };
-inline constexpr std::size_t step_kinds = 20;
+inline constexpr std::size_t step_kinds = 22;
 
 inline const char* name_of(Step step) {
     static constexpr std::array<const char*, step_kinds> names = {
-        "deliver", "duplicate",  "drop",       "corrupt",   "time_out",  "run",     "advance",
-        "propose", "crash",      "restart",    "partition", "one_way",   "heal",    "pause",
-        "resume",  "clock_rate", "clock_jump", "slow_disk", "fail_sync", "transfer"};
+        "deliver",   "duplicate", "drop",   "corrupt",    "time_out",   "run",
+        "advance",   "propose",   "crash",  "restart",    "partition",  "one_way",
+        "heal",      "pause",     "resume", "clock_rate", "clock_jump", "slow_disk",
+        "fail_sync", "transfer",  "read",   "end_sync"};
     return names[static_cast<std::size_t>(step)];
 }
 
@@ -102,9 +105,11 @@ enum class Finale : std::uint8_t {
     deaf,      ///< The leader hears nobody any more, though all hear it: another must take over.
     bridge,    ///< One replica reaches all others, which reach only it: it must lead.
     outsider,  ///< One more replica comes back, which hears nobody: it must disturb nobody.
-    cut_off,  ///< A follower and the leader lose each other, and no one else: the leader must stay.
+    cut_off,   ///< A follower and the leader lose each other alone: the leader must stay.
+    minority,  ///< The leader and few others lose the rest: what they read must not be old.
+    restarts,  ///< With leases, all but the leader and one that does not hear it start again.
 };
-inline constexpr std::uint64_t finales = 6;
+inline constexpr std::uint64_t finales = 8;
 
 /// Of "NAME=NUMBER NAME=NUMBER ..."; what is not named keeps its default. Nothing if the text names
 /// what is no field, or no number.
@@ -141,6 +146,9 @@ struct Configuration {
     std::uint64_t flying_max = 60;      ///< Messages in flight; the oldest are lost beyond.
     std::uint64_t fifo = 0;             ///< 1: links keep the order of messages.
     std::uint64_t finale = 0;           ///< See Finale.
+    std::uint64_t leases = 0;           ///< 1: for reads; clocks keep to their bound.
+    std::uint64_t async_disk = 0;       ///< 1: syncs end later, if the subject has async_disk.
+    std::uint64_t long_polls = 0;       ///< 1: the others go on while a poll waits for its disk.
     std::uint64_t untimed = 0;          ///< 1: timers fire when a step says so; 2: and no PreVote.
     std::uint64_t seed = 0;             ///< Of the replicas, and of who is healed in the end.
 
@@ -149,7 +157,7 @@ struct Configuration {
         std::uint64_t Configuration::*value;
         std::uint64_t max;
     };
-    static constexpr std::array<Field, 14> fields() {
+    static constexpr std::array<Field, 17> fields() {
         constexpr std::uint64_t many = 1'000'000;
         return {{{"replicas", &Configuration::replicas, replicas_max},
                  {"snapshot_delta", &Configuration::snapshot_delta, many},
@@ -163,6 +171,9 @@ struct Configuration {
                  {"flying_max", &Configuration::flying_max, many},
                  {"fifo", &Configuration::fifo, 1},
                  {"finale", &Configuration::finale, finales - 1},
+                 {"leases", &Configuration::leases, 1},
+                 {"async_disk", &Configuration::async_disk, 1},
+                 {"long_polls", &Configuration::long_polls, 1},
                  {"untimed", &Configuration::untimed, 2},
                  {"seed", &Configuration::seed, ~std::uint64_t{0}}}};
     }
@@ -185,6 +196,13 @@ struct Configuration {
         drawn.flying_max = flying[random.below(flying.size())];
         drawn.fifo = random.one_in(3) ? 1 : 0;
         drawn.finale = random.one_in(8) ? 1 + random.below(finales - 1) : 0;
+        drawn.leases = random.one_in(4) ? 1 : 0;
+        drawn.async_disk = random.one_in(3) ? 1 : 0;
+        // An ending of its own, and of no use otherwise.
+        auto restarts = static_cast<std::uint64_t>(Finale::restarts);
+        if (drawn.finale != 0 && drawn.leases != 0 && random.one_in(3)) drawn.finale = restarts;
+        if (drawn.finale == restarts && drawn.leases == 0) drawn.finale = 1;
+        drawn.long_polls = random.one_in(2) ? 1 : 0;
         drawn.seed = random.next();
         return drawn;
     }

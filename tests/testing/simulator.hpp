@@ -37,16 +37,25 @@ class Explorer;
 
 // ----- What a replica is given -------------------------------------------------------------------
 
-/// Wraps the user's machine: keeps what it is to propose, tells the ghost what it is told.
+/// A read is known by its number alone: what it would see follows from when it is answered.
+struct SimulatedRead {
+    std::uint64_t number = 0;
+};
+
+/// Wraps the user's machine: keeps what it is to propose and to read, tells the ghost what it is
+/// told.
 template <class S>
 struct SimulatedMachineBase {
     using Traits = SubjectTraits<S>;
     using Transition = typename Traits::T;
+    using Read = SimulatedRead;
 
     Simulator<S>* simulator = nullptr;
     std::size_t node = 0;
     std::unique_ptr<typename Traits::M> machine;  // Gone with its process.
     std::vector<std::uint64_t> pending;           // By their numbers.
+    std::vector<Read> reads;                      // Not taken yet.
+    Time reads_taken{};                           // When the last ones were, by stamps.
     std::uint64_t applied_hash = 0;               // Of the numbers of all that it applied.
     bool touched = false;                         // Its state changed since it was last compared.
     std::optional<Snapshot<typename Traits::D>> saved;  // On disk.
@@ -54,6 +63,9 @@ struct SimulatedMachineBase {
     void register_transition_state(const typename Traits::Id& id, TransitionState state);
     void apply_transition(const Transition& transition);
     std::vector<Transition> get_pending_transitions();
+    std::vector<Read> get_pending_reads();
+    void apply_read(const Read& read);
+    void abandon_read(const Read& read);
 };
 
 template <class S, bool snapshotting = SubjectTraits<S>::snapshotting>
@@ -96,11 +108,13 @@ struct SimulatedCluster {
 };
 
 /// A disk that loses, in a crash, all writes after some moment since the last sync. With a Storage
-/// of the subject's it passes everything on, and knows what that may have lost.
+/// of the subject's it passes everything on, and knows what that may have lost. Where the subject
+/// says so a sync ends when a step or time says so.
 template <class S>
 struct SimulatedDisk {
     using T = typename SubjectTraits<S>::T;
     using LogEntry = Entry<T>;
+    static constexpr bool syncs_meanwhile = SubjectTraits<S>::on_async_disk;
 
     /// What brings back the disk as it was before a write that no sync followed.
     struct Write {
@@ -115,13 +129,25 @@ struct SimulatedDisk {
         std::vector<LogEntry> entries = {};
     };
 
+    /// A sync that has not ended.
+    struct Begun {
+        Synced synced = {};
+        std::size_t writes = 0;  // Of those in `unsynced`, the oldest.
+        Time due = {};           // Where time passes by itself, ...
+        bool slow = false;       // ... and where a step ends the others.
+        bool fails = false;
+    };
+
     Simulator<S>* simulator = nullptr;
     std::size_t node = 0;
     std::vector<LogEntry> entries;  // Of the log whose marks the ghost has.
     std::vector<Write> unsynced;
+    std::optional<Begun> begun;               // One that is on,
+    bool syncing = false;                     // ... or whose end the replica was not told.
     std::optional<std::uint64_t> calls_left;  // Until the process dies.
     std::uint64_t slow = 0;                   // Milliseconds that the next sync takes.
-    bool fails = false;                       // The next sync does.
+    bool fails = false;                       // The next sync does,
+    bool fails_late = false;                  // ... or does so when it ends.
     bool failed = false;                      // One did, in this process.
     std::uint8_t called = 0;                  // In this poll, a bit for each kind of call.
 
@@ -129,7 +155,13 @@ struct SimulatedDisk {
     void save_vote(Term term, std::optional<ReplicaId> voted_for);
     void append(Index first_index, const std::vector<LogEntry>& added);
     void compact(LogPosition last_included);
-    bool sync();
+    std::conditional_t<SubjectTraits<S>::on_async_disk, std::optional<bool>, bool> sync();
+    /// Precondition: one is on.
+    void end_sync();
+    /// What the replica holds back since a sync is or was on counts as written here, since the laws
+    /// know its log by its disk. So in a crash more may survive than a real disk was given, which
+    /// must do no harm either.
+    void keep_up(const auto& replica);
 
     /// The process ended. `entropy` says how many of the writes since the last sync survived.
     void crash(std::uint64_t entropy);
@@ -138,6 +170,9 @@ struct SimulatedDisk {
 
  private:
     bool dies(unsigned kind);
+    void put_vote(Term term, std::optional<ReplicaId> voted_for);
+    void put_entries(Index first_index, const std::vector<LogEntry>& all);
+    void put_base(LogPosition last_included);
 };
 
 /// Where the subject's own Storage lives, if it has one: a directory for each replica, and a copy
@@ -218,6 +253,7 @@ class Simulator {
         begin_step("All replicas start.");
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             bind(i);
+            if (has_leases()) nodes_[i].rate = bounded_rate(mix(configuration.seed, i));
             boot(i);
         }
         end_step();
@@ -248,8 +284,8 @@ class Simulator {
             nodes_[i].take(other.nodes_[i]);
             bind(i);
             if (other.nodes_[i].replica) {
-                nodes_[i].replica.emplace(*other.nodes_[i].replica, nodes_[i].cluster,
-                                          nodes_[i].machine, nodes_[i].disk);
+                nodes_[i].replica = Inspect::branch(*other.nodes_[i].replica, nodes_[i].cluster,
+                                                    nodes_[i].machine, nodes_[i].disk);
             }
         }
     }
@@ -278,7 +314,7 @@ class Simulator {
 
     std::size_t replicas() const { return nodes_.size(); }
     std::size_t messages_in_flight() const { return flying_.size(); }
-    bool is_alive(std::size_t i) const { return nodes_[i].replica.has_value(); }
+    bool is_alive(std::size_t i) const { return nodes_[i].replica != nullptr; }
     bool is_paused(std::size_t i) const { return nodes_[i].paused; }
     /// Precondition: is_alive(i).
     const Status& status(std::size_t i) const { return nodes_[i].replica->status(); }
@@ -320,6 +356,10 @@ class Simulator {
                 if (op.b / 4 % 4 != 0) exact.a = static_cast<std::uint32_t>(leader_or(exact.a));
                 exact.b = op.b % 4;
                 return exact;
+            case Step::read:
+                if (op.b / 4 % 4 == 0) exact.a = static_cast<std::uint32_t>(leader_or(exact.a));
+                exact.b = 4 + op.b % 4;
+                return exact;
             case Step::transfer:
                 exact.a = static_cast<std::uint32_t>(leader_or(exact.a));
                 [[fallthrough]];
@@ -328,6 +368,9 @@ class Simulator {
                 return exact;
             case Step::partition:
                 return op;
+            case Step::end_sync:
+                exact.a = static_cast<std::uint32_t>(syncing_or(exact.a));
+                return exact;
             default:
                 return exact;
         }
@@ -369,15 +412,19 @@ class Simulator {
             case Step::resume:
                 return resume(a);
             case Step::clock_rate:
-                return clock_rate(a, 50 + op.b % 151);
+                return clock_rate(a, op.b);
             case Step::clock_jump:
                 return clock_jump(a, std::chrono::milliseconds(op.b % 1500));
             case Step::slow_disk:
                 return slow_disk(a, 1 + op.b % 1000);
             case Step::fail_sync:
-                return fail_sync(a);
+                return fail_sync(a, op.b % 2 == 1);
             case Step::transfer:
                 return transfer(leader_or(a), op.b % nodes_.size());
+            case Step::end_sync:
+                return end_sync(syncing_or(a));
+            case Step::read:
+                return read((op.b / 4) % 4 == 0 ? leader_or(a) : a, 1 + op.b % 4);
         }
     }
 
@@ -419,6 +466,7 @@ class Simulator {
                                  (node.disk.fails ? 1U : 0U));
             hash = mix(hash, node.disk.calls_left ? *node.disk.calls_left + 1 : 0);
             for (std::uint64_t number : node.machine.pending) hash = mix(hash, number);
+            hash = mix(hash, node.machine.reads.size());
             for (const Message& message : node.cluster.inbox) hash = mix(hash, hash_of(message));
             hash = mix(hash, node.replica ? Fingerprint::hash(*node.replica) : 0);
         }
@@ -443,18 +491,20 @@ class Simulator {
         Cluster cluster;
         Machine machine;
         Disk disk;
-        std::optional<Replica> replica;
+        std::unique_ptr<Replica> replica;
         Time now{};
         Time deadline{};
         std::optional<Time> transfer_since;
         std::pair<Term, std::array<Index, Configuration::replicas_max>>
             told;                       // The commit index, to each.
         std::uint64_t rate = 100;       // Percent.
+        Term led;                       // The term whose beginning was checked.
         std::uint32_t unreachable = 0;  // Bit set of the replicas that its messages do not reach.
         Duration delay{};               // Of what it sends in this poll, by a slow disk.
         std::uint64_t entropy = 0;      // Of the crash to come.
         Timer due = Timer::none;        // The one that the next poll fires, without time.
         bool paused = false;
+        bool busy = false;  // Its poll waits for its disk.
         bool booting = false;
         bool dead = false;  // Died within the poll that is on.
 
@@ -463,6 +513,8 @@ class Simulator {
             cluster.inbox = other.cluster.inbox;
             cluster.transfer_to = other.cluster.transfer_to;
             machine.pending = other.machine.pending;
+            machine.reads = other.machine.reads;
+            machine.reads_taken = other.machine.reads_taken;
             machine.applied_hash = other.machine.applied_hash;
             machine.touched = other.machine.touched;
             machine.saved = other.machine.saved;
@@ -474,6 +526,7 @@ class Simulator {
             transfer_since = other.transfer_since;
             told = other.told;
             rate = other.rate;
+            led = other.led;
             unreachable = other.unreachable;
             entropy = other.entropy;
             paused = other.paused;
@@ -544,6 +597,26 @@ class Simulator {
         node.machine.node = node.cluster.node = node.disk.node = i;
     }
 
+    // ----- Leases
+    //
+    // A leader's lease ends, by its clock, before the least election timeout does by any other.
+    // Between 80% and 120% two clocks drift apart by 167 ms while one of them counts 500.
+
+    static constexpr Duration drift_max = std::chrono::milliseconds(170);
+    static std::uint64_t bounded_rate(std::uint64_t drawn) { return 80 + drawn % 41; }
+    bool has_leases() const { return configuration_.leases != 0 && configuration_.untimed == 0; }
+
+    /// Whoever is elected waited until no leader of the past may answer reads without asking.
+    void check_leases(std::size_t i) {
+        if (status(i).role != Role::leader || nodes_[i].led == status(i).term) return;
+        nodes_[i].led = status(i).term;
+        for (std::size_t k = 0; k < nodes_.size(); ++k) {
+            if (k == i || !nodes_[k].replica || status(k).role != Role::leader) continue;
+            ghost_.elected(i, status(i), status(k), Inspect::lease(*nodes_[k].replica),
+                           nodes_[k].now);
+        }
+    }
+
     void trace(std::uint64_t what) { trace_ = mix(trace_, what); }
 
     /// Some replica that takes itself for the leader; a if there is none.
@@ -551,6 +624,19 @@ class Simulator {
         for (std::size_t k = 0; k < nodes_.size(); ++k) {
             std::size_t i = (a + k) % nodes_.size();
             if (nodes_[i].replica && status(i).role == Role::leader) return i;
+        }
+        return a;
+    }
+
+    bool may_end_sync(std::size_t i) const {
+        const auto& begun = nodes_[i].disk.begun;
+        return begun && (!begun->slow || begun->due <= time_);
+    }
+    /// The next replica from a on, a included, of which a sync may end; a if there is none.
+    std::size_t syncing_or(std::size_t a) const {
+        for (std::size_t k = 0; k < nodes_.size(); ++k) {
+            std::size_t i = (a + k) % nodes_.size();
+            if (nodes_[i].replica && may_end_sync(i)) return i;
         }
         return a;
     }
@@ -622,17 +708,19 @@ class Simulator {
         options.inflight_bytes_max = configuration_.inflight_entries * sizeof(Entry<T>);
         options.uncommitted_entries_max = configuration_.uncommitted_entries;
         options.seed = configuration_.seed + boots_++;
+        if (has_leases()) options.lease_reads = drift_max;
         if (configuration_.noop_transition != 0)
             options.noop_transition = transitions_[new_transition(i, true)];
         node.machine.machine.reset(new typename Traits::M(Traits::machine()));
         node.machine.pending.clear();
+        node.machine.reads.clear();
         node.machine.applied_hash = 0;
         node.machine.touched = true;
         node.cluster.inbox.clear();
         node.disk.failed = false;
         node.booting = true;
-        node.replica.emplace(id_of(i), peers, node.cluster, node.machine, node.disk,
-                             std::move(options));
+        node.replica = std::make_unique<Replica>(id_of(i), peers, node.cluster, node.machine,
+                                                 node.disk, std::move(options));
         node.booting = false;
         LogPosition saved =
             node.machine.saved ? node.machine.saved->last_included() : LogPosition{};
@@ -651,13 +739,13 @@ class Simulator {
         node.dead = node.paused = false;
         node.disk.calls_left.reset();
         node.disk.slow = 0;
-        node.disk.fails = node.disk.failed = false;
+        node.disk.fails = node.disk.fails_late = node.disk.failed = false;
         node.disk.crash(entropy);
     }
 
     void poll(std::size_t i) {
         Node& node = nodes_[i];
-        if (!node.replica || node.paused) return;
+        if (!node.replica || node.paused || node.busy) return;
         Time now = node.now;
         node.disk.called = 0;
         node.delay = {};
@@ -669,16 +757,42 @@ class Simulator {
             ++coverage()[Event::crash_inside_poll];
             return bury(i, node.entropy);
         }
+        if (Traits::on_async_disk && !node.disk.failed) node.disk.keep_up(*node.replica);
         ghost_.polled(i, status(i), now, node.deadline, node.disk.failed);
-        if (node.disk.failed) return;
-        if (!node.disk.unsynced.empty()) {
+        if (node.disk.failed) return ghost_.read_out(i);
+        // What its own snapshot covers may wait for the next poll, whenever that is.
+        bool unsynced = !node.disk.unsynced.empty();
+        if (Traits::on_async_disk && node.machine.saved) {
+            bool covered = std::as_const(ghost_).disk(i).log.last_index() <=
+                           node.machine.saved->last_included_index;
+            using Write = typename SimulatedDisk<S>::Write;
+            unsynced = std::any_of(
+                node.disk.unsynced.begin(), node.disk.unsynced.end(), [&](const Write& write) {
+                    return write.kind == Write::vote || (write.kind == Write::append && !covered);
+                });
+        }
+        bool goes_on = node.deadline <= now;  // To begin the next sync.
+        if (unsynced && !node.disk.begun && !goes_on) {
             ghost_.fail(Law::calls_as_promised, "a poll ends with writes that were not synced", i);
         }
         if (node.machine.touched && !failure()) check_machine(i);
         if (configuration_.untimed == 0 && !failure()) check_transfer(i, now);
+        if (has_leases() && !failure()) check_leases(i);
         // Without time, what it has to do at once is a part of the same step.
         if (configuration_.untimed == 0 || failure()) return;
         if (node.deadline <= now) poll(i);
+    }
+
+    /// Who answered a read, and how. Without a lease a majority has heard something that was sent
+    /// in a later poll than the one that took the read.
+    void count_read(std::size_t i) {
+        const Status& now = status(i);
+        Time heard = little_raft::detail::quorum(now.progress, &Progress::last_contact, never);
+        bool leads = now.role == Role::leader;
+        bool asked = heard > nodes_[i].machine.reads_taken;
+        ++coverage()[!leads  ? Event::read_on_follower
+                     : asked ? Event::read_on_leader
+                             : Event::read_by_lease];
     }
 
     /// News of a commit is not answered, so that what waits for an answer must not bring any.
@@ -690,9 +804,8 @@ class Simulator {
         term = message.term;
         Index& before = told[replica_of(message.to)];
         for (const Progress& peer : status(i).progress) {
-            bool waits =
-                peer.waiting || peer.is_full(configuration_.inflight_messages,
-                                             configuration_.inflight_entries * sizeof(Entry<T>));
+            bool waits = peer.waiting || peer.inflight.size() >= configuration_.inflight_messages ||
+                         peer.inflight_bytes >= configuration_.inflight_entries * sizeof(Entry<T>);
             if (peer.id != message.to || !waits || !append->entries.empty()) continue;
             ghost_.require(Law::leader_bookkeeping, append->leader_commit <= before,
                            "a heartbeat that must be answered brings news, which are not", i);
@@ -966,20 +1079,20 @@ class Simulator {
         ++coverage()[Event::delivery];
         note(stays ? Record::What::duplicate : Record::What::deliver, to, "arrives", record);
         const auto* request = std::get_if<RequestVote>(&message.body);
-        bool alone = node.cluster.inbox.empty() && !node.paused;
+        // Where nothing waits for a sync either, all that leaves in this poll comes of this.
+        bool alone = node.cluster.inbox.empty() && !node.paused && !node.busy && is_quiet(to);
         bool only_asks = alone && request && request->pre_vote;
         bool leads = alone && (std::holds_alternative<AppendEntries<T>>(message.body) ||
                                std::holds_alternative<InstallSnapshot<D>>(message.body));
         Term term = status(to).term;
         Term sent_in = message.term;
-        bool unwelcome = alone && request && !request->transfer && hears_leader(to) &&
-                         (request->pre_vote || sent_in > term);
+        bool unwelcome = alone && request && !request->transfer && hears_leader(to);
         node.cluster.granted = false;
         // What waits for one that is paused has its bounds too.
         if (node.cluster.inbox.size() < configuration_.flying_max)
             node.cluster.inbox.push_back(std::move(message));
         poll(to);
-        if (failure() || !is_alive(to) || status(to).fault) return;
+        if (failure() || node.busy || !is_alive(to) || status(to).fault) return;
         if (unwelcome) {
             ghost_.require(Law::stability, !node.cluster.granted,
                            "one that hears its leader helps another to depose it", to);
@@ -994,11 +1107,14 @@ class Simulator {
         }
     }
 
+    bool is_quiet(std::size_t i) const { return !Inspect::waits_for_disk(*nodes_[i].replica); }
+
+    /// Of this term or an earlier one, since that one may count on it.
     bool hears_leader(std::size_t i) const {
         if (configuration_.untimed != 0) return false;
         Time contact = Inspect::leader_contact(*nodes_[i].replica);
         return status(i).role == Role::leader ||
-               (status(i).leader && nodes_[i].now < contact + ElectionTimeoutRange{}.min);
+               nodes_[i].now < contact + ElectionTimeoutRange{}.min;
     }
 
     /// A transport notices damage; but its decoder has seen the bytes.
@@ -1025,6 +1141,8 @@ class Simulator {
             if (configuration_.untimed != 0) {
                 ahead = {};
                 node.due = whose == 0 ? Timer::election : Timer::heartbeat;
+            } else if (has_leases()) {
+                pass_for(node, ahead);
             } else if (whose == 3) {
                 for (Node& each : nodes_) each.now += ahead;
                 time_ += ahead;
@@ -1040,6 +1158,10 @@ class Simulator {
         time_ += time;
         for (Node& node : nodes_) node.now += local(node, time);
     }
+    /// All clocks move, this one by so much at least.
+    void pass_for(const Node& node, Duration time) {
+        pass(time * 100 / static_cast<Duration::rep>(node.rate) + Duration{2});
+    }
     static Duration local(const Node& node, Duration time) {
         return time * static_cast<Duration::rep>(node.rate) / 100;
     }
@@ -1053,13 +1175,35 @@ class Simulator {
     /// Ordinary operation: whatever comes first, a deadline or a message, comes.
     void run_for(Duration by) {
         if (record_) begin_step("The cluster runs.");
+        go_on(by);
+        end_step();
+    }
+
+    /// The others go on while a poll waits for its disk. What is sent to its replica waits, and a
+    /// client asks it for a read: that is handed over in the same poll, whose time is long past.
+    void meanwhile(std::size_t i, Duration time) {
+        Node& node = nodes_[i];
+        ++coverage()[Event::long_poll];
+        node.busy = true;
+        auto answered = std::exchange(answered_now_, {});
+        Before before = before_;
+        Time end = time_ + time;
+        go_on(time);
+        if (time_ < end) pass(end - time_);
+        if (time % std::chrono::milliseconds(2) == Duration{}) ask(i);
+        before_ = before;
+        answered_now_ = std::move(answered);
+        node.busy = false;
+    }
+
+    void go_on(Duration by) {
         Time end = time_ + by;
-        for (int events = 0; events < 200 && !failure(); ++events) {
+        for (int events = 0; events < 200 && time_ <= end && !failure(); ++events) {
             Time next = end;
             std::size_t who = nodes_.size();
             for (std::size_t i = 0; i < nodes_.size(); ++i) {
                 const Node& node = nodes_[i];
-                if (!node.replica || node.paused || node.deadline == never) continue;
+                if (!node.replica || node.paused || node.busy || node.deadline == never) continue;
                 Duration left = std::max(node.deadline - node.now, Duration{});
                 Time due = time_ + left * 100 / static_cast<Duration::rep>(node.rate) +
                            Duration{left > Duration{} ? 2 : 0};  // What the divisions cut off.
@@ -1072,8 +1216,20 @@ class Simulator {
                     first = k;
                 }
             }
+            std::size_t syncs = nodes_.size();
+            if constexpr (Traits::on_async_disk) {
+                for (std::size_t i = 0; i < nodes_.size(); ++i) {
+                    const auto& begun = nodes_[i].disk.begun;
+                    if (!begun || std::max(begun->due, time_) >= next) continue;
+                    next = std::max(begun->due, time_);
+                    syncs = i;
+                }
+            }
             pass(next - time_);
-            if (first < flying_.size()) {
+            if (syncs < nodes_.size()) {
+                nodes_[syncs].disk.end_sync();
+                poll(syncs);
+            } else if (first < flying_.size()) {
                 first = configuration_.fifo != 0 ? pick(first) : first;
                 Flying flying = forget(first);
                 hand_over(flying.take(), flying.record);
@@ -1084,7 +1240,6 @@ class Simulator {
                 break;
             }
         }
-        end_step();
     }
 
     void transfer(std::size_t i, std::size_t to) {
@@ -1114,6 +1269,26 @@ class Simulator {
             poll(i);
         }
         end_step();
+    }
+
+    void read(std::size_t i, std::uint64_t count) {
+        if (record_) {
+            begin_step(name_of(i) + " is asked for " + std::to_string(count) +
+                       (count == 1 ? " read." : " reads."));
+        }
+        if (nodes_[i].replica) {
+            for (; count > 0; --count) ask(i);
+            poll(i);
+        }
+        end_step();
+    }
+
+    /// Returns the number of the read.
+    std::uint64_t ask(std::size_t i) {
+        std::uint64_t number = ghost_.asked(i);
+        nodes_[i].machine.reads.push_back({number});
+        if (record_) note(Record::What::read, i, "read " + std::to_string(number) + " comes");
+        return number;
     }
 
     void crash(std::size_t i, std::uint64_t calls, std::uint64_t entropy) {
@@ -1189,7 +1364,8 @@ class Simulator {
         end_step();
     }
 
-    void clock_rate(std::size_t i, std::uint64_t percent) {
+    void clock_rate(std::size_t i, std::uint64_t drawn) {
+        std::uint64_t percent = has_leases() ? bounded_rate(drawn) : 50 + drawn % 151;
         nodes_[i].rate = percent;
         ++coverage()[Event::clock_changed];
         if (record_)
@@ -1198,6 +1374,7 @@ class Simulator {
     }
 
     void clock_jump(std::size_t i, std::chrono::milliseconds by) {
+        if (has_leases()) return advance(by);
         nodes_[i].now += by;
         ++coverage()[Event::clock_changed];
         if (record_) {
@@ -1216,9 +1393,21 @@ class Simulator {
         end_step();
     }
 
-    void fail_sync(std::size_t i) {
-        if (nodes_[i].replica && !nodes_[i].disk.failed) nodes_[i].disk.fails = true;
+    void fail_sync(std::size_t i, bool late) {
+        Disk& disk = nodes_[i].disk;
+        if (nodes_[i].replica && !disk.failed)
+            (late && Traits::on_async_disk ? disk.fails_late : disk.fails) = true;
         if (record_) begin_step("The next sync of " + name_of(i) + " will fail.");
+        end_step();
+    }
+
+    void end_sync(std::size_t i) {
+        if (record_) begin_step("A sync of " + name_of(i) + " ends.");
+        Node& node = nodes_[i];
+        if (node.replica && may_end_sync(i)) {
+            node.disk.end_sync();
+            poll(i);
+        }
         end_step();
     }
 
@@ -1233,6 +1422,7 @@ class Simulator {
         if (record_) begin_step("The faults are over. The others stay dead.");
         Time start{};
         for (const Node& node : nodes_) start = std::max(start, node.now);
+        if (has_leases()) start += ElectionTimeoutRange{}.max;  // Leases do not outlast the jump.
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             Node& node = nodes_[i];
             bool lives = std::find(core.begin(), core.end(), i) != core.end();
@@ -1241,7 +1431,8 @@ class Simulator {
             node.unreachable = 0;
             node.disk.calls_left.reset();
             node.disk.slow = 0;
-            node.disk.fails = false;
+            node.disk.fails = node.disk.fails_late = false;
+            if (node.disk.begun) node.disk.begun->slow = node.disk.begun->fails = false;
             node.now = start;
             node.rate = 100;
             node.paused = false;
@@ -1281,7 +1472,95 @@ class Simulator {
                        !others.empty() || overflowed_ || nodes_[leader].now == before,
                        "a transition waits for a timer, though nothing fails", leader);
         for (std::size_t i : running) ghost_.rested(i);
+        if (others.empty()) settle_reads(core, leader, limit);
         return leader;
+    }
+
+    /// Reads are answered without waiting for a timer: by all of these; by one of them alone, for
+    /// whom nobody else brings about messages; by one whose question was lost, as soon as it
+    /// answers anything else. What all ask at once is more than some networks hold.
+    void settle_reads(const Set& core, std::size_t leader, Time limit) {
+        Random random(mix(configuration_.seed, 0xead));
+        if (core.size() > 1 && random.one_in(5)) return settle_echo(core, leader, limit, random);
+        bool loses = core.size() > 1 && random.one_in(3);
+        Set askers = core;
+        if (loses || random.one_in(2)) askers = {core[random.below(core.size())]};
+        while (loses && askers.front() == leader) askers = {core[random.below(core.size())]};
+        bool idle = std::all_of(core.begin(), core.end(), [&](std::size_t i) {
+            return nodes_[i].machine.reads.empty() && Inspect::reads(*nodes_[i].replica) == 0;
+        });
+        Time before = nodes_[leader].now;
+        std::uint64_t abandoned = coverage()[Event::read_abandoned];
+        std::uint64_t first = ghost_.reads().size();
+        roomy_ = true;
+        for (std::size_t i : askers) {
+            if (record_) begin_step(name_of(i) + " is asked for a read.");
+            ask(i);
+            poll(i);
+            // What it has to do at once it does before anything is lost.
+            for (int k = 0; k < 3 && loses && nodes_[i].deadline <= nodes_[i].now; ++k) poll(i);
+            while (loses && !flying_.empty()) {
+                Flying lost = forget(0);
+                note(Record::What::drop, lost.to, "lost", lost.record);
+            }
+            end_step();
+        }
+        if (loses && !failure()) propose(leader, 1);
+        bool answered = run_until(core, limit, [&] {
+            for (std::uint64_t number = first; number < ghost_.reads().size(); ++number)
+                if (!ghost_.reads()[number].ended) return false;
+            return agree(core) && flying_.empty();
+        });
+        roomy_ = false;
+        if (!check_time(answered && coverage()[Event::read_abandoned] == abandoned, leader,
+                        "a healed majority does not answer a read"))
+            return;
+        ghost_.require(Law::liveness, !idle || nodes_[leader].now == before,
+                       "a read waits for a timer, though nothing fails", leader);
+        for (std::size_t i : core) {
+            ghost_.read_out(i);
+            ghost_.require(Law::liveness, nodes_[i].machine.reads.empty(),
+                           "reads are never taken from the machine", i);
+        }
+    }
+
+    /// A question is answered once more when its follower has asked another, which that is no
+    /// answer to.
+    void settle_echo(const Set& core, std::size_t leader, Time limit, Random& random) {
+        std::size_t i = leader;
+        while (i == leader) i = core[random.below(core.size())];
+        std::optional<std::pair<Message, std::uint32_t>> answer;
+        auto asks = [&] {
+            if (record_) begin_step(name_of(i) + " is asked for a read.");
+            std::uint64_t number = ask(i);
+            poll(i);
+            for (int k = 0; k < 3 && nodes_[i].deadline <= nodes_[i].now; ++k) poll(i);
+            end_step();
+            return number;
+        };
+        auto is_answered = [&](std::uint64_t number) {
+            for (const Flying& flying : flying_) {
+                const auto* append = std::get_if<AppendEntries<T>>(&flying.message->body);
+                if (flying.to == i && append && append->read != Time{} && append->read != never)
+                    answer = {*flying.message, flying.record};
+            }
+            return ghost_.reads()[number].ended;
+        };
+        roomy_ = true;
+        std::uint64_t number = asks();
+        bool answered = run_until(core, limit, [&] { return is_answered(number); });
+        std::size_t known = ghost_.committed().size();
+        if (answered) propose(leader, 1);
+        answered = answered && answer && !failure() &&
+                   run_until(core, limit, [&] { return ghost_.committed().size() > known; });
+        if (!check_time(answered, i, "a healed majority does not answer a read")) return;
+        number = asks();
+        if (record_) begin_step(name_of(i) + " gets an answer once more.");
+        hand_over(answer->first, answer->second);
+        end_step();
+        answered = run_until(core, limit, [&] { return is_answered(number) && agree(core); });
+        roomy_ = false;
+        check_time(answered, i, "a healed majority does not answer a read");
     }
 
     bool check_time(bool in_time, std::size_t i, const char* what) {
@@ -1337,18 +1616,25 @@ class Simulator {
         while (!failure() && !done()) {
             // Nobody needs so many events in so little time: somebody asks to be polled for ever.
             if (++events > 400'000) return false;
-            if (!flying_.empty()) {
+            std::size_t syncing = syncing_or(0);
+            bool syncs = may_end_sync(syncing);
+            // A sync takes as long as some messages do.
+            if (!flying_.empty() && !(syncs && events % 4 == 0)) {
                 Flying flying = forget(0);
                 if (record_) begin_step(name_of(flying) + " arrives");
                 hand_over(flying.take(), flying.record);
+            } else if (syncs) {
+                if (record_) begin_step("A sync of " + name_of(syncing) + " ends.");
+                nodes_[syncing].disk.end_sync();
+                poll(syncing);
             } else {
                 std::size_t next = running.front();
-                for (std::size_t i : running) {
-                    if (nodes_[i].deadline < nodes_[next].deadline) next = i;
+                for (std::size_t other : running) {
+                    if (nodes_[other].deadline < nodes_[next].deadline) next = other;
                 }
                 Time now = std::max(nodes_[next].now, nodes_[next].deadline);
                 if (now > limit) return false;
-                for (std::size_t i : running) nodes_[i].now = now;
+                for (std::size_t other : running) nodes_[other].now = now;
                 if (record_) begin_step("A timer of " + name_of(next) + " is due.");
                 note(Record::What::time_out, next, "reaches its deadline");
                 poll(next);
@@ -1374,6 +1660,10 @@ class Simulator {
                 return bring_outsider(core, leader);
             case Finale::cut_off:
                 return cut_off(random);
+            case Finale::minority:
+                return read_in_minority(random);
+            case Finale::restarts:
+                return start_others_again(random);
         }
     }
 
@@ -1442,6 +1732,73 @@ class Simulator {
         nodes_[other].unreachable = 1U << leader;
         end_step();
         stay_calm(everybody(), leader, Event::cut_off_ignored);
+    }
+
+    /// The leader and as many others as are no majority do not notice that the rest goes on without
+    /// them.
+    void read_in_minority(Random& random) {
+        if (nodes_.size() < 3) return;
+        std::size_t leader = settle_all();
+        if (failure()) return;
+        Set few = {leader};
+        while (few.size() < (nodes_.size() - 1) / 2) {
+            std::size_t i = random.below(nodes_.size());
+            if (std::find(few.begin(), few.end(), i) == few.end()) few.push_back(i);
+        }
+        std::uint32_t side = 0;
+        for (std::size_t i : few) side |= 1U << i;
+        partition(side);
+        std::size_t known = ghost_.committed().size();
+        Time limit = nodes_[leader].now + patience;
+        bool elected =
+            run_until(everybody(), limit, [&] { return ghost_.committed().size() > known; });
+        if (!check_time(elected, leader, "a majority does not elect a leader of its own")) return;
+        if (status(leader).role == Role::leader) ++coverage()[Event::minority_asked];
+        std::uint64_t first = ghost_.reads().size();
+        for (std::size_t i : few) {
+            if (record_) begin_step(name_of(i) + " is asked for a read.");
+            ask(i);
+            poll(i);
+            end_step();
+        }
+        bool ended = run_until(everybody(), limit, [&] {
+            const auto& reads = ghost_.reads();
+            return std::all_of(reads.begin() + static_cast<std::ptrdiff_t>(first), reads.end(),
+                               [](const ReadFate& read) { return read.ended; });
+        });
+        if (!check_time(ended, leader, "reads in a minority are not abandoned")) return;
+        heal();
+        settle(everybody(), nodes_.size());
+    }
+
+    /// Those who granted a lease forget that when they start again, and may not vote before it
+    /// ends.
+    void start_others_again(Random& random) {
+        if (nodes_.size() < 3 || !has_leases()) return;
+        std::size_t leader = settle_all();
+        if (failure()) return;
+        std::size_t other = (leader + 1 + random.below(nodes_.size() - 1)) % nodes_.size();
+        if (record_)
+            begin_step("All links between " + name_of(leader) + " and " + name_of(other) +
+                       " break.");
+        nodes_[leader].unreachable = 1U << other;
+        nodes_[other].unreachable = 1U << leader;
+        end_step();
+        run_until(everybody(), nodes_[leader].now + patience, [&] {
+            return flying_.empty() &&
+                   nodes_[other].deadline < nodes_[other].now + std::chrono::milliseconds(60);
+        });
+        if (failure()) return;
+        if (record_) begin_step("All others start again, and its timer is due.");
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            if (i == leader || i == other) continue;
+            bury(i, random.next());
+            boot(i);
+        }
+        for (Node& node : nodes_) node.now = std::max(node.now, nodes_[other].deadline);
+        poll(other);
+        end_step();
+        if (!failure()) stay_calm(everybody(), leader, Event::lease_outlasted_restarts);
     }
 
     /// One more comes back, which hears nobody. PreVote keeps it from raising terms.
@@ -1530,7 +1887,7 @@ class Simulator {
         if (now.commit_index != before_.commit_index) {
             note(commit, i, "commits up to " + std::to_string(now.commit_index.value));
         }
-        if (now.fault && !before_.fault) note(fault, i, std::string(now.fault->text));
+        if (now.fault && !before_.fault) note(fault, i, std::string(*now.fault));
     }
 
     static const char* name_of(Role role) {
@@ -1548,7 +1905,7 @@ class Simulator {
         const Node& node = nodes_[i];
         const DiskImage& disk = ghost_.disk(i);
         Record::State state;
-        state.alive = node.replica.has_value();
+        state.alive = node.replica != nullptr;
         state.paused = node.paused;
         state.clock_ms =
             std::chrono::duration_cast<std::chrono::milliseconds>(node.now.time_since_epoch())
@@ -1572,7 +1929,7 @@ class Simulator {
         state.commit_index = now.commit_index.value;
         state.last_applied = now.last_applied.value;
         state.snapshot_index = now.snapshot.index.value;
-        if (now.fault) state.fault = std::string(now.fault->text);
+        if (now.fault) state.fault = std::string(*now.fault);
         return state;
     }
 
@@ -1641,6 +1998,7 @@ class Simulator {
     OwnStorage<S> own_storage_;
     std::vector<Node> nodes_;
     std::vector<Flying> flying_;
+    bool roomy_ = false;                // The network holds as much as need be.
     bool overflowed_ = false;           // The network lost one of them, since it holds no more.
     std::vector<T> transitions_;        // By number.
     std::vector<ClientCall<S>> calls_;  // By number.
@@ -1728,6 +2086,37 @@ auto SimulatedMachineBase<S>::get_pending_transitions() -> std::vector<Transitio
 }
 
 template <class S>
+auto SimulatedMachineBase<S>::get_pending_reads() -> std::vector<Read> {
+    for (const Read& read : reads) simulator->ghost_.read_taken(read.number);
+    if (!reads.empty()) reads_taken = Inspect::stamp(*simulator->nodes_[node].replica);
+    return std::exchange(reads, {});
+}
+
+template <class S>
+void SimulatedMachineBase<S>::apply_read(const Read& read) {
+    Simulator<S>& s = *simulator;
+    if (s.nodes_[node].dead) return;
+    s.count_read(node);
+    s.ghost_.read_ended(node, read.number, s.status(node).last_applied);
+    s.trace(read.number * 16 + 8);
+    if (s.record_) {
+        s.note(Record::What::read, node,
+               "read " + std::to_string(read.number) + " sees up to " +
+                   std::to_string(s.status(node).last_applied.value));
+    }
+}
+
+template <class S>
+void SimulatedMachineBase<S>::abandon_read(const Read& read) {
+    Simulator<S>& s = *simulator;
+    if (s.nodes_[node].dead) return;
+    s.ghost_.read_ended(node, read.number, std::nullopt);
+    s.trace(read.number * 16 + 9);
+    if (s.record_)
+        s.note(Record::What::read, node, "read " + std::to_string(read.number) + " is abandoned");
+}
+
+template <class S>
 auto SimulatedMachine<S, true>::create_snapshot(Index last_included_index, Term last_included_term)
     -> SnapshotData {
     Simulator<S>& s = *this->simulator;
@@ -1779,7 +2168,7 @@ void SimulatedMachine<S, true>::check_saved() {
 template <class S>
 auto SimulatedCluster<S>::receive_messages() -> std::vector<Message> {
     request.reset();
-    if (inbox.size() == 1) {
+    if (inbox.size() == 1 && simulator->is_quiet(node)) {
         if (auto* asked = std::get_if<RequestVote>(&inbox.front().body)) request = *asked;
         asks = inbox.front().from;
     }
@@ -1821,7 +2210,7 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     s.flying_.push_back({s.time_ + sender.delay + travel, hash,
                          std::make_shared<Message>(std::move(message)), record,
                          static_cast<std::uint8_t>(node), static_cast<std::uint8_t>(receiver)});
-    if (s.flying_.size() <= s.configuration_.flying_max) return;
+    if (s.flying_.size() <= (s.roomy_ ? 1000 : s.configuration_.flying_max)) return;
     s.forget(0);
     s.overflowed_ = true;
 }
@@ -1870,27 +2259,74 @@ auto SimulatedDisk<S>::load() -> StoredState<T> {
     }
     image.synced_term = image.term;
     image.synced_vote = image.voted_for;
-    image.synced_index = image.log.last_index();
+    image.synced_index = image.synced_last = image.log.last_index();
+    begun.reset();
+    syncing = false;
     return {image.term, image.voted_for, image.log.base, entries};
 }
 
 template <class S>
 void SimulatedDisk<S>::save_vote(Term term, std::optional<ReplicaId> voted_for) {
     if (dies(0)) return;
-    DiskImage& image = simulator->ghost_.disk(node);
-    unsynced.push_back({.kind = Write::vote, .term = image.term, .voted_for = image.voted_for});
-    simulator->ghost_.require(Law::terms_never_fall, term >= image.term,
-                              "a lower term is written to disk", node);
-    image.term = term;
-    image.voted_for = voted_for;
-    simulator->note(Record::What::disk, node, "writes term and vote");
+    put_vote(term, voted_for);
     if constexpr (SubjectTraits<S>::stores)
         simulator->own_storage_.storages[node]->save_vote(term, voted_for);
 }
 
 template <class S>
 void SimulatedDisk<S>::append(Index first_index, const std::vector<LogEntry>& added) {
-    if (dies(1) || !simulator->ghost_.cuts(node, first_index)) return;
+    if (dies(1)) return;
+    put_entries(first_index, added);
+    if constexpr (SubjectTraits<S>::stores)
+        simulator->own_storage_.storages[node]->append(first_index, added);
+}
+
+template <class S>
+void SimulatedDisk<S>::compact(LogPosition last_included) {
+    if (dies(2)) return;
+    put_base(last_included);
+    if constexpr (SubjectTraits<S>::stores)
+        simulator->own_storage_.storages[node]->compact(last_included);
+}
+
+template <class S>
+void SimulatedDisk<S>::keep_up(const auto& replica) {
+    const Status& status = replica.status();
+    const auto& log = Inspect::log(replica);
+    put_vote(status.term, status.voted_for);
+    // What a snapshot of its own covers may stay until the next poll writes.
+    if (!simulator->ghost_.disk(node).log.holds(log.base())) put_base(log.base());
+    Index first = std::max(log.first_index(), Inspect::stable_index(replica) + 1);
+    put_entries(first, log.slice(first).first);
+}
+
+template <class S>
+void SimulatedDisk<S>::put_vote(Term term, std::optional<ReplicaId> voted_for) {
+    DiskImage& image = simulator->ghost_.disk(node);
+    if (syncs_meanwhile && image.term == term && image.voted_for == voted_for) return;
+    unsynced.push_back({.kind = Write::vote, .term = image.term, .voted_for = image.voted_for});
+    simulator->ghost_.require(Law::terms_never_fall, term >= image.term,
+                              "a lower term is written to disk", node);
+    image.term = term;
+    image.voted_for = voted_for;
+    simulator->note(Record::What::disk, node, "writes term and vote");
+}
+
+template <class S>
+void SimulatedDisk<S>::put_entries(Index first_index, const std::vector<LogEntry>& all) {
+    std::size_t held = 0;
+    if constexpr (syncs_meanwhile) {
+        const LogImage& log = std::as_const(simulator->ghost_).disk(node).log;
+        auto is_there = [&](Index index, const LogEntry& entry) {
+            return index <= log.last_index() && log[index].term == entry.term &&
+                   log[index].number == simulator->number_of(entry);
+        };
+        while (held < all.size() && is_there(first_index + held, all[held])) ++held;
+        if (held == all.size() && log.last_index() + 1 == first_index + held) return;
+    }
+    const std::vector<LogEntry> added(all.begin() + static_cast<std::ptrdiff_t>(held), all.end());
+    first_index = first_index + held;
+    if (!simulator->ghost_.cuts(node, first_index)) return;
     DiskImage& image = simulator->ghost_.disk(node);
     LogImage& log = image.log;
     auto kept = static_cast<std::size_t>(first_index - log.base.index - 1);
@@ -1904,6 +2340,7 @@ void SimulatedDisk<S>::append(Index first_index, const std::vector<LogEntry>& ad
         simulator->note(Record::What::truncate, node, "cuts its log");
     }
     image.synced_index = std::min(image.synced_index, first_index - 1);
+    if (begun) begun->synced.index = std::min(begun->synced.index, first_index - 1);
     for (const LogEntry& entry : added) {
         std::uint64_t number = simulator->number_of(entry);
         log.push(entry.term, number);
@@ -1915,16 +2352,14 @@ void SimulatedDisk<S>::append(Index first_index, const std::vector<LogEntry>& ad
         }
     }
     simulator->ghost_.log_changed(node);
-    if constexpr (SubjectTraits<S>::stores)
-        simulator->own_storage_.storages[node]->append(first_index, added);
 }
 
 template <class S>
-void SimulatedDisk<S>::compact(LogPosition last_included) {
-    if (dies(2)) return;
+void SimulatedDisk<S>::put_base(LogPosition last_included) {
     Ghost& ghost = simulator->ghost_;
     DiskImage& image = ghost.disk(node);
     LogImage& log = image.log;
+    if (syncs_meanwhile && log.base == last_included) return;
     Index index = last_included.index;
     const auto& saved = simulator->nodes_[node].machine.saved;
     bool covered = saved && index <= saved->last_included_index;
@@ -1935,8 +2370,12 @@ void SimulatedDisk<S>::compact(LogPosition last_included) {
                        "a snapshot covers what is not committed", node))
         return;
     ++ghost.coverage()[Event::log_compacted];
-    auto gone = static_cast<std::ptrdiff_t>(log.holds(last_included) ? index - log.base.index
-                                                                     : log.marks.size());
+    bool holds = log.holds(last_included);
+    auto gone = static_cast<std::ptrdiff_t>(holds ? index - log.base.index : log.marks.size());
+    if (!holds) {
+        image.synced_index = std::min(image.synced_index, index);
+        if (begun) begun->synced.index = std::min(begun->synced.index, index);
+    }
     unsynced.push_back({.kind = Write::compact, .base = log.base, .base_hash = log.base_hash});
     unsynced.back().marks.assign(log.marks.begin(), log.marks.begin() + gone);
     unsynced.back().entries.assign(entries.begin(), entries.begin() + gone);
@@ -1946,12 +2385,15 @@ void SimulatedDisk<S>::compact(LogPosition last_included) {
     log.base_hash = ghost.committed_hash(index);
     ghost.log_changed(node);
     simulator->note(Record::What::disk, node, "compacts its log");
-    if constexpr (SubjectTraits<S>::stores)
-        simulator->own_storage_.storages[node]->compact(last_included);
 }
 
 template <class S>
-bool SimulatedDisk<S>::sync() {
+auto SimulatedDisk<S>::sync()
+    -> std::conditional_t<SubjectTraits<S>::on_async_disk, std::optional<bool>, bool> {
+    if constexpr (SubjectTraits<S>::on_async_disk) {
+        if (syncing && begun) return std::nullopt;
+        if (std::exchange(syncing, false)) return !failed;
+    }
     if (dies(3)) return true;
     if (fails) {
         fails = false;
@@ -1960,10 +2402,31 @@ bool SimulatedDisk<S>::sync() {
         simulator->note(Record::What::disk, node, "fails to sync");
         return false;
     }
+    if constexpr (SubjectTraits<S>::on_async_disk) {
+        // Some end at once, most later.
+        bool quick = slow == 0 && simulator->random_.one_in(4);
+        auto takes = slow > 0 ? Duration(std::chrono::milliseconds(slow))
+                              : std::chrono::microseconds(100 + simulator->random_.below(15'000));
+        bool is_slow = std::exchange(slow, 0) > 0;
+        if (is_slow) ++simulator->coverage()[Event::slow_sync];
+        begun = {Synced::of(std::as_const(simulator->ghost_).disk(node)), unsynced.size(),
+                 simulator->time_ + takes, is_slow, std::exchange(fails_late, false)};
+        if (quick) end_sync();
+        syncing = begun.has_value();
+        if (syncing) return std::nullopt;
+        return !failed;
+    }
     if (slow > 0) {
         auto& owner = simulator->nodes_[node];
-        owner.delay = std::chrono::milliseconds(std::exchange(slow, 0));
-        owner.now += owner.delay;
+        Duration time = std::chrono::milliseconds(std::exchange(slow, 0));
+        if (simulator->configuration_.long_polls != 0) {
+            simulator->meanwhile(node, time);
+        } else if (simulator->has_leases()) {
+            simulator->pass(time);
+        } else {
+            owner.delay = time;
+            owner.now += time;
+        }
         ++simulator->coverage()[Event::slow_sync];
         simulator->note(Record::What::disk, node, "is slow to sync");
     }
@@ -1975,6 +2438,21 @@ bool SimulatedDisk<S>::sync() {
     unsynced.clear();
     simulator->ghost_.synced(node);
     return true;
+}
+
+template <class S>
+void SimulatedDisk<S>::end_sync() {
+    Begun first = *std::exchange(begun, std::nullopt);
+    if (first.fails || failed) {
+        failed = true;
+        ++simulator->coverage()[Event::failed_sync];
+        return simulator->note(Record::What::disk, node, "fails to sync");
+    }
+    unsynced.erase(unsynced.begin(), unsynced.begin() + static_cast<std::ptrdiff_t>(first.writes));
+    ++simulator->coverage()[Event::sync_ended];
+    if (first.synced.index < first.synced.last) ++simulator->coverage()[Event::sync_overtaken];
+    simulator->ghost_.synced(node, first.synced);
+    simulator->note(Record::What::disk, node, "has synced what it began to");
 }
 
 template <class S>
@@ -2007,7 +2485,9 @@ void SimulatedDisk<S>::crash(std::uint64_t entropy) {
     unsynced.clear();
     image.synced_term = image.term;
     image.synced_vote = image.voted_for;
-    image.synced_index = image.log.last_index();
+    image.synced_index = image.synced_last = image.log.last_index();
+    begun.reset();
+    syncing = false;
 }
 
 template <class S>

@@ -20,6 +20,9 @@
 // - `invariant(machine)`: a text that says what is wrong with it; empty: nothing.
 // - `show(transition)`: for people. Left out, its id, if that can be shown.
 // - `show(machine)`: for people, who then see which state is wrong, and how.
+// - `static constexpr bool async_disk = true`: a share of the schedules runs on disks that sync
+//   while their replicas go on, for who has an AsyncStorage. It costs another compilation, and has
+//   no effect beside `open`.
 #pragma once
 
 #include <concepts>
@@ -84,6 +87,9 @@ struct SubjectTraits {
     static constexpr bool stores = requires(const std::filesystem::path& directory) {
         { S::open(directory) } -> std::same_as<std::unique_ptr<typename S::Storage>>;
     };
+    /// Whether some schedules are run on disks that sync meanwhile, and whether this is for those.
+    static constexpr bool async_disk = !stores && requires { requires S::async_disk; };
+    static constexpr bool on_async_disk = requires { requires S::on_async_disk; };
     static constexpr bool has_invariant = requires(const M& machine) {
         { S::invariant(machine) } -> std::convertible_to<std::string>;
     };
@@ -212,6 +218,12 @@ struct SubjectTraits {
     }
 };
 
+/// The same subject, on disks that sync while their replicas go on.
+template <class S>
+struct OnAsyncDisk : S {
+    static constexpr bool on_async_disk = true;
+};
+
 template <class S>
 using AnswerOf =
     decltype(SubjectTraits<S>::observe(std::declval<const typename S::Machine&>(),
@@ -267,6 +279,7 @@ struct DigestMachine {
 
 /// For volume: it costs next to nothing.
 struct DigestTest : Subject<DigestMachine> {
+    static constexpr bool async_disk = true;
     static Command transition(Random&, std::uint64_t number) { return {number}; }
     static std::uint64_t digest(const DigestMachine& machine) { return machine.digest; }
 };

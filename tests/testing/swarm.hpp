@@ -31,14 +31,18 @@ class Mix {
  public:
     /// Faults are missing in a good share of all mixes; timers fire often or seldom; partitions
     /// last or do not; where time passes by itself, few messages are moved by hand.
-    static Mix draw(Random& random) {
+    static Mix draw(Random& random, const Configuration& configuration) {
         static constexpr std::array<std::uint64_t, step_kinds> usual = {
-            200, 12, 12, 3, 28, 1, 24, 20, 6, 14, 4, 3, 10, 4, 8, 2, 3, 3, 2, 4};
+            200, 12, 12, 3, 28, 1, 24, 20, 6, 14, 4, 3, 10, 4, 8, 2, 3, 3, 2, 4, 8, 40};
         std::array<std::uint64_t, step_kinds> weights = usual;
         for (std::size_t i = 0; i < step_kinds; ++i) {
             weights[i] *= 1 + random.below(4);
             if (is_fault(static_cast<Step>(i)) && random.one_in(2)) weights[i] = 0;
         }
+        if (configuration.async_disk == 0) weights[static_cast<std::size_t>(Step::end_sync)] = 0;
+        if (random.one_in(2)) weights[static_cast<std::size_t>(Step::end_sync)] /= 8;
+        // Reads bring about messages that may stand in for others.
+        if (random.one_in(3)) weights[static_cast<std::size_t>(Step::read)] = 0;
         auto scale = [&](Step step, std::uint64_t times, std::uint64_t parts) {
             auto& weight = weights[static_cast<std::size_t>(step)];
             weight = weight * times / parts;
@@ -61,7 +65,8 @@ class Mix {
                 break;
         }
         if (random.one_in(4)) scale(Step::partition, 1, 4), scale(Step::heal, 1, 8);
-        if (random.one_in(8)) {
+        // What leases exclude takes a while by many clocks.
+        if (random.one_in(configuration.leases != 0 ? 5 : 8)) {
             scale(Step::run, 40, 1);
             scale(Step::deliver, 1, 8);
             scale(Step::time_out, 1, 8);
@@ -90,6 +95,8 @@ class Mix {
             case Step::run:
             case Step::advance:
             case Step::propose:
+            case Step::read:
+            case Step::end_sync:
             case Step::restart:
             case Step::heal:
             case Step::resume:
@@ -116,8 +123,9 @@ class Mix {
 };
 
 /// One of two mixes at a time, in turns of irregular length, or a single one.
-inline Schedule draw_schedule(Random& random, std::size_t length) {
-    Mix mixes[2] = {Mix::draw(random), Mix::draw(random)};
+inline Schedule draw_schedule(Random& random, std::size_t length,
+                              const Configuration& configuration) {
+    Mix mixes[2] = {Mix::draw(random, configuration), Mix::draw(random, configuration)};
     bool bursts = random.one_in(3);
     std::size_t which = 0;
     Schedule schedule(length);
@@ -140,7 +148,7 @@ inline Case draw_case(std::uint64_t seed, std::uint64_t index) {
     Case drawn;
     drawn.configuration = Configuration::draw(random);
     std::size_t length = random.one_in(300) ? 2'500 : random.one_in(12) ? 1'000 : 400;
-    drawn.schedule = draw_schedule(random, length);
+    drawn.schedule = draw_schedule(random, length, drawn.configuration);
     return drawn;
 }
 
@@ -205,8 +213,22 @@ Coverage impossible_for() {
     if (!MachineModel<S>::is_possible) coverage[Event::history_decided] = 1;
     coverage[Event::history_undecided] = 1;  // Better never.
     if (!Traits::has_invariant) coverage[Law::own_invariant] = 1;
+    if (!Traits::async_disk) coverage[Event::sync_ended] = coverage[Event::sync_overtaken] = 1;
     if (Traits::stores) coverage[Event::unsynced_write_lost] = coverage[Event::append_torn] = 1;
     return coverage;
+}
+
+/// Gives `use` a simulator for that configuration.
+template <class S, class Use>
+auto simulate(const Configuration& configuration, Record* record, Use use) {
+    if constexpr (SubjectTraits<S>::async_disk) {
+        if (configuration.async_disk != 0 && configuration.untimed == 0) {
+            Simulator<OnAsyncDisk<S>> simulator(configuration, record);
+            return use(simulator);
+        }
+    }
+    Simulator<S> simulator(configuration, record);
+    return use(simulator);
 }
 
 // ----- Shrinking ---------------------------------------------------------------------------------
@@ -232,11 +254,14 @@ class Shrinker {
     bool try_case(Case candidate) {
         if (runs_left_ == 0) return false;
         --runs_left_;
-        Simulator<S> simulator(candidate.configuration);
-        if (simulator.run(candidate.schedule) || simulator.failure()->law != law_) return false;
-        // What was to come after the failure is of no use.
-        if (simulator.steps() < candidate.schedule.size())
-            candidate.schedule.resize(static_cast<std::size_t>(simulator.steps()));
+        bool same = simulate<S>(candidate.configuration, nullptr, [&](auto& simulator) {
+            if (simulator.run(candidate.schedule) || simulator.failure()->law != law_) return false;
+            // What was to come after the failure is of no use.
+            if (simulator.steps() < candidate.schedule.size())
+                candidate.schedule.resize(static_cast<std::size_t>(simulator.steps()));
+            return true;
+        });
+        if (!same) return false;
         best_ = std::move(candidate);
         return true;
     }
@@ -244,12 +269,13 @@ class Shrinker {
     /// Steps that keep their meaning where others are taken out.
     void make_exact() {
         Case exact = best_;
-        Simulator<S> simulator(exact.configuration);
-        for (Op& op : exact.schedule) {
-            op = simulator.resolve(op);
-            simulator.apply(op);
-            if (simulator.failure()) break;
-        }
+        simulate<S>(exact.configuration, nullptr, [&](auto& simulator) {
+            for (Op& op : exact.schedule) {
+                op = simulator.resolve(op);
+                simulator.apply(op);
+                if (simulator.failure()) break;
+            }
+        });
         try_case(std::move(exact));
     }
 
@@ -335,15 +361,17 @@ Result repeat(const Case& what, const Settings& settings, std::uint64_t index = 
     Result result;
     result.schedules = 1;
     Record& record = result.record;
-    Simulator<S> simulator(what.configuration, &record);
-    bool passed = simulator.run(what.schedule);
-    result.coverage = simulator.coverage();
+    bool passed = simulate<S>(what.configuration, &record, [&](auto& simulator) {
+        bool holds = simulator.run(what.schedule);
+        result.coverage = simulator.coverage();
+        result.failure = simulator.failure();
+        return holds;
+    });
     if (passed) {
         result.text = "The schedule broke no law.\n";
         return result;
     }
     result.passed = false;
-    result.failure = simulator.failure();
     result.failed = index;
     result.shortest = what;
     const LawText& law = text_of(result.failure->law);
@@ -398,9 +426,14 @@ std::optional<Case> find_simpler(const Case& found, Law law, std::uint64_t seed)
             Case drawn = draw_case(mix(seed, length), k);
             drawn.configuration.replicas = sizes[k % sizes.size()];
             drawn.configuration.finale = found.configuration.finale;
+            drawn.configuration.leases = found.configuration.leases;
+            drawn.configuration.async_disk = found.configuration.async_disk;
+            drawn.configuration.long_polls = found.configuration.long_polls;
             drawn.schedule.resize(length);
-            Simulator<S> simulator(drawn.configuration);
-            if (!simulator.run(drawn.schedule) && simulator.failure()->law == law) return drawn;
+            bool same = simulate<S>(drawn.configuration, nullptr, [&](auto& simulator) {
+                return !simulator.run(drawn.schedule) && simulator.failure()->law == law;
+            });
+            if (same) return drawn;
         }
     }
     return std::nullopt;
@@ -437,13 +470,14 @@ Block run_block(const Settings& settings, std::uint64_t first, std::uint64_t end
     Block block;
     for (std::uint64_t index = first; index < end && !block.failed; ++index) {
         Case drawn = draw_case(settings.seed, index);
-        Simulator<S> simulator(drawn.configuration);
-        bool passed = simulator.run(drawn.schedule);
-        block.coverage.add(simulator.coverage());
         ++block.schedules;
-        if (passed) continue;
-        block.failed = index;
-        block.law = simulator.failure()->law;
+        simulate<S>(drawn.configuration, nullptr, [&](auto& simulator) {
+            bool passed = simulator.run(drawn.schedule);
+            block.coverage.add(simulator.coverage());
+            if (passed) return;
+            block.failed = index;
+            block.law = simulator.failure()->law;
+        });
     }
     return block;
 }

@@ -154,10 +154,10 @@ inline std::string shorter(std::string_view fields) {
 
 inline const char* words_of(What what) {
     static constexpr const char* words[] = {
-        "sent",     "got",     "got a copy", "lost",     "damaged",   "blocked",   "timer",
-        "proposed", "crashed", "restarted",  "paused",   "resumed",   "links",     "clock",
-        "disk",     "fault",   "role",       "term",     "vote",      "appended",  "cut off",
-        "commit",   "applied", "state",      "snapshot", "installed", "broken law"};
+        "sent",     "got",    "got a copy", "lost",      "damaged",  "blocked",   "timer",
+        "proposed", "read",   "crashed",    "restarted", "paused",   "resumed",   "links",
+        "clock",    "disk",   "fault",      "role",      "term",     "vote",      "appended",
+        "cut off",  "commit", "applied",    "state",     "snapshot", "installed", "broken law"};
     static_assert(std::size(words) == static_cast<std::size_t>(What::violation) + 1);
     return words[static_cast<std::size_t>(what)];
 }
@@ -493,6 +493,8 @@ class Page {
                 return chip("", "timer");
             case What::propose:
                 return chip("", text_of("new ", event.text));
+            case What::read:
+                return chip("", event.text);
             case What::install:
                 return chip("", "installs");
             case What::violation:

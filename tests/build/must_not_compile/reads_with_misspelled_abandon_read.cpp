@@ -1,0 +1,19 @@
+// expect: LinearizableReads
+// expect: \babandon_read\b
+// A slip of the finger: abandon_read is missing all the same.
+#include "minimal.hpp"
+
+struct Machine : minimal::Machine {
+    using Read = int;
+    std::vector<int> get_pending_reads();
+    void apply_read(const int&);
+#ifdef FIXED
+    void abandon_read(const int&);
+#else
+    void abandon_reads(const int&);
+#endif
+};
+
+void use(Machine& machine, minimal::Network<Machine>& network) {
+    little_raft::Replica replica{{1}, {}, network, machine};
+}
