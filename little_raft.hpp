@@ -1412,7 +1412,7 @@ class Replica {
         }
     }
 
-    // ----- Reads -----------------------------------------------------------------------------
+    // ----- Reads ---------------------------------------------------------------------------------
     //
     // A read may see the state once that has all which was committed when the read came [PhD 6.4].
     // What was committed then is known to a leader that committed in its term, and that it still
@@ -1562,8 +1562,9 @@ class Replica {
 
     // ----- Durability ----------------------------------------------------------------------------
     //
-    // The log in memory runs ahead of the disk by what one poll took in. stable_index_ is how far
-    // the disk has it; a leader's own match_index follows that, never the log's end.
+    // The log in memory runs ahead of the disk by what one poll took in, or came while a sync was
+    // at it. stable_index_ is how far the log was written; once that is synced, a leader's own
+    // match_index follows it, never the log's end.
 
     /// Writes what changed, unless a sync is at it, and syncs. After a failure the replica must
     /// stop, since nobody knows what the disk holds then.
