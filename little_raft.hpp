@@ -803,8 +803,8 @@ class Replica {
         : cluster_(&cluster), machine_(&machine), storage_(&storage), options_(std::move(options)) {
         static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
         if constexpr (durable) static_assert(Storage<S, T>, "little_raft: this is no Storage");
-        if constexpr (snapshotting) static_assert(Snapshotting<M>, "little_raft: incomplete");
-        if constexpr (reading) static_assert(LinearizableReads<M>, "little_raft: incomplete");
+        if constexpr (snapshotting) static_assert(Snapshotting<M>, "little_raft: part is missing");
+        if constexpr (reading) static_assert(LinearizableReads<M>, "little_raft: part is missing");
         const Options<M>& o = options_;
         const auto& [min, max] = o.election_timeout_range;
         require(Duration{} < o.heartbeat_timeout && o.heartbeat_timeout < min && min <= max,

@@ -1719,18 +1719,21 @@ class Simulator {
         if (!failure()) ++coverage()[Event::bridge_led];
     }
 
+    void break_links(std::size_t a, std::size_t b) {
+        if (record_)
+            begin_step("All links between " + name_of(a) + " and " + name_of(b) + " break.");
+        nodes_[a].unreachable = 1U << b;
+        nodes_[b].unreachable = 1U << a;
+        end_step();
+    }
+
     /// Who no longer hears the leader is helped by nobody who does.
     void cut_off(Random& random) {
         if (nodes_.size() < 3) return;
         std::size_t leader = settle_all();
         if (failure()) return;
         std::size_t other = (leader + 1 + random.below(nodes_.size() - 1)) % nodes_.size();
-        if (record_)
-            begin_step("All links between " + name_of(leader) + " and " + name_of(other) +
-                       " break.");
-        nodes_[leader].unreachable = 1U << other;
-        nodes_[other].unreachable = 1U << leader;
-        end_step();
+        break_links(leader, other);
         stay_calm(everybody(), leader, Event::cut_off_ignored);
     }
 
@@ -1778,12 +1781,7 @@ class Simulator {
         std::size_t leader = settle_all();
         if (failure()) return;
         std::size_t other = (leader + 1 + random.below(nodes_.size() - 1)) % nodes_.size();
-        if (record_)
-            begin_step("All links between " + name_of(leader) + " and " + name_of(other) +
-                       " break.");
-        nodes_[leader].unreachable = 1U << other;
-        nodes_[other].unreachable = 1U << leader;
-        end_step();
+        break_links(leader, other);
         run_until(everybody(), nodes_[leader].now + patience, [&] {
             return flying_.empty() &&
                    nodes_[other].deadline < nodes_[other].now + std::chrono::milliseconds(60);
