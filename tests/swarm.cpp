@@ -27,6 +27,19 @@ TEST_CASE("a lease ends while a poll waits for its disk, and so do reads that ca
     CHECK(result.coverage[Event::read_abandoned] == 1);
 }
 
+TEST_CASE(
+    "regression: a healed network that held less than a round lost the same answer for ever") {
+    // Where messages take no time: the leader's answer to replica 7's read was the oldest of seven
+    // messages in flight, where there was room for six, each time that it was asked again.
+    Result result = replay<DigestTest>(
+        "replicas=7 entries_per_message=2 inflight_messages=3 flying_max=6 async_disk=1 "
+        "seed=9946071804355985599",
+        "time_out 0 3; deliver 0 0; deliver 0 0; pause 6 0; read 6 0; deliver 0 0; "
+        "advance 0 11540; run 0 63563;");
+    CHECK_MESSAGE(result.passed, result.text);
+    CHECK(result.coverage[Event::read_on_follower] > 0);
+}
+
 TEST_CASE("replay: the schedule in LITTLE_RAFT_SCHEDULE" * doctest::skip()) {
     const char* configuration = std::getenv("LITTLE_RAFT_CONFIGURATION");
     const char* schedule = std::getenv("LITTLE_RAFT_SCHEDULE");

@@ -1010,6 +1010,14 @@ class Simulator {
         return at;
     }
 
+    /// How many messages may be in flight. Of more the oldest is lost; where time stands still as
+    /// long as messages move, that could be the same one again and again.
+    std::uint64_t room() const {
+        if (roomy_) return 1000;
+        return healed_ ? std::max(configuration_.flying_max, std::uint64_t{3} * nodes_.size())
+                       : configuration_.flying_max;
+    }
+
     bool is_in_flight(const Message& message, std::uint64_t hash) const {
         return std::any_of(flying_.begin(), flying_.end(), [&](const Flying& flying) {
             return flying.hash == hash && flying.message->term == message.term &&
@@ -1420,6 +1428,7 @@ class Simulator {
     /// These live, on equal clocks and links that work; the others are dead.
     void bring_up(const Set& core) {
         if (record_) begin_step("The faults are over. The others stay dead.");
+        healed_ = true;
         Time start{};
         for (const Node& node : nodes_) start = std::max(start, node.now);
         if (has_leases()) start += ElectionTimeoutRange{}.max;  // Leases do not outlast the jump.
@@ -1996,7 +2005,8 @@ class Simulator {
     OwnStorage<S> own_storage_;
     std::vector<Node> nodes_;
     std::vector<Flying> flying_;
-    bool roomy_ = false;                // The network holds as much as need be.
+    bool healed_ = false;               // The network holds what goes to all and comes back,
+    bool roomy_ = false;                // ... as much as need be.
     bool overflowed_ = false;           // The network lost one of them, since it holds no more.
     std::vector<T> transitions_;        // By number.
     std::vector<ClientCall<S>> calls_;  // By number.
@@ -2208,7 +2218,7 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
     s.flying_.push_back({s.time_ + sender.delay + travel, hash,
                          std::make_shared<Message>(std::move(message)), record,
                          static_cast<std::uint8_t>(node), static_cast<std::uint8_t>(receiver)});
-    if (s.flying_.size() <= (s.roomy_ ? 1000 : s.configuration_.flying_max)) return;
+    if (s.flying_.size() <= s.room()) return;
     s.forget(0);
     s.overflowed_ = true;
 }
