@@ -680,10 +680,9 @@ TEST_CASE("answers that are none are damage, too") {
 }
 
 TEST_CASE("sessions that cannot have been are refused where they come as they are, too") {
-    using Bank = lr::Sessions<Whole<int>>;
     using Session = lr::Session<int>;
     auto is_fault = [](const lr::SessionState<int>& state) {
-        Bank bank;
+        lr::Sessions<Whole<int>> bank;
         bank.set_snapshot({Index{1}, Term{1}, {{{1, 5}}, state}});
         CHECK(bank.machine().total == (bank.fault() ? 0 : 5));
         return bank.fault().has_value();
@@ -885,10 +884,10 @@ TEST_CASE("on all short logs, sessions are what a model that forgets nothing say
     Model model;
     for (std::uint64_t nonce : Numbers{1, 2})
         REQUIRE(differs(bank, model, opening(nonce, {.sessions_max = 2, .answers_max = 2})) == "");
-    CHECK(walk(bank, model, alphabet, 5, seen) == 15 * 15 * 15 * 15 * 15);
+    CHECK(walk(bank, model, alphabet, 4, seen) == 15 * 15 * 15 * 15);
     for (Outcome outcome : {Outcome::opened, Outcome::closed, Outcome::applied, Outcome::repeated,
                             Outcome::acknowledged, Outcome::too_far_ahead, Outcome::expired})
-        CHECK(seen[static_cast<std::size_t>(outcome)] > 5'000);
+        CHECK(seen[static_cast<std::size_t>(outcome)] > 500);
     CHECK(seen[static_cast<std::size_t>(Outcome::ask_again)] == 0);
 }
 
@@ -1104,22 +1103,22 @@ class ClientRun {
 TEST_CASE("in clusters, whatever is asked for, all replicas answer alike") {
     lrt::Settings settings;
     settings.seed = lrt::Settings::from_environment().seed;
-    settings.schedules = 3'000;
+    settings.schedules = 1'000;
     settings.timeline_directory = std::filesystem::temp_directory_path().string();
     for (auto& count : told) count = 0;
     lrt::Result result = lrt::check<ClusterTest>(settings);
     CHECK_MESSAGE(result.passed, result.text);
     for (std::size_t i = 0; i < told.size(); ++i) {
         INFO(Report{.outcome = static_cast<Outcome>(i)});
-        CHECK(std::uint64_t{told[i]} > 3'000);
+        CHECK(std::uint64_t{told[i]} > 2'000);
     }
-    CHECK(result.coverage[lrt::Event::snapshot_installed] > 300);
+    CHECK(result.coverage[lrt::Event::snapshot_installed] > 100);
 }
 
 TEST_CASE("clients that ask until they have an answer get one, and all is done exactly once") {
     lrt::Coverage coverage;
     std::uint64_t different = 0, again = 0, asked_again = 0, answered = 0, expired = 0;
-    for (std::uint64_t index = 0; index < 2'000; ++index) {
+    for (std::uint64_t index = 0; index < 500; ++index) {
         ClientRun run(index);
         INFO("schedule " << index);
         std::string wrong = run.run();
@@ -1137,14 +1136,14 @@ TEST_CASE("clients that ask until they have an answer get one, and all is done e
                       << " sessions found expired; " << coverage[lrt::Event::election_won]
                       << " elections, " << coverage[lrt::Event::crash] << " crashes, "
                       << coverage[lrt::Event::snapshot_installed] << " snapshots installed");
-    CHECK(again > 3'000);
+    CHECK(again > 1'000);
     CHECK(asked_again > again);
-    CHECK(answered > 5'000);
-    CHECK(expired > 300);
-    CHECK(coverage[lrt::Event::snapshot_installed] > 200);
+    CHECK(answered > 1'000);
+    CHECK(expired > 50);
+    CHECK(coverage[lrt::Event::snapshot_installed] > 50);
     for (lrt::Event event :
          {lrt::Event::drop, lrt::Event::duplicate, lrt::Event::crash, lrt::Event::election_won})
-        CHECK(coverage[event] > 3'000);
+        CHECK(coverage[event] > 500);
 }
 
 TEST_CASE("a machine with sessions is what the library asks of every machine") {
