@@ -250,6 +250,39 @@ template <class A>
 concept Number = std::is_integral_v<A> ||
     (std::is_enum_v<A> && !std::is_convertible_v<A, std::underlying_type_t<A>>);
 
+// As in Replica: whoever has a part of a capability must have all of it.
+template <class M>
+inline constexpr bool has_part_of_snapshotting = (requires { typename M::SnapshotData; }) ||
+                                                 (requires { &M::get_snapshot; }) ||
+                                                 (requires { &M::create_snapshot; }) ||
+                                                 (requires { &M::set_snapshot; });
+template <class M>
+inline constexpr bool has_part_of_reads = (requires { typename M::Read; }) ||
+                                          (requires { &M::get_pending_reads; }) ||
+                                          (requires { &M::apply_read; }) ||
+                                          (requires { &M::abandon_read; });
+template <class M>
+inline constexpr bool has_part_of_encoding = (requires { &M::encode_answer; }) ||
+                                             (requires { &M::decode_answer; });
+
+/// Says what is missing.
+template <class M>
+constexpr bool check() {
+    static_assert(Sessionable<M>, "little_raft: the machine below Sessions is no Sessionable");
+    using A = AnswerOf<M>;
+    if constexpr (has_part_of_snapshotting<M>)
+        static_assert(Snapshotting<M>, "little_raft: part is missing");
+    if constexpr (has_part_of_reads<M>)
+        static_assert(LinearizableReads<M>, "little_raft: part is missing");
+    if constexpr (requires { &M::register_answer; })
+        static_assert(RegistersAnswers<M, A>, "little_raft: register_answer is amiss");
+    constexpr bool in_bytes = detail::ByteString<detail::SnapshotDataOf<M>>;
+    constexpr bool plain = Number<A> || detail::ByteString<A> || std::is_same_v<A, NoAnswer>;
+    if constexpr (has_part_of_encoding<M> || (in_bytes && !plain))
+        static_assert(EncodesAnswers<M, A>, "little_raft: how answers become bytes is not said");
+    return true;
+}
+
 // Bytes come as char, unsigned char or std::byte, and all can be looked at as char.
 std::string_view view_of(const auto& bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -383,16 +416,7 @@ class Table {
 ///     }
 template <class M>
 class Sessions : public session_detail::SnapshotType<M>, public session_detail::ReadType<M> {
-    static_assert(Sessionable<M>, "little_raft: the machine below Sessions is no Sessionable");
-    // As in Replica: whoever has a part of a capability must have all of it.
-    static constexpr bool snapshotting =
-        (requires { typename M::SnapshotData; }) || (requires { &M::get_snapshot; }) ||
-        (requires { &M::create_snapshot; }) || (requires { &M::set_snapshot; });
-    static_assert(!snapshotting || Snapshotting<M>, "little_raft: part is missing");
-    static constexpr bool reading =
-        (requires { typename M::Read; }) || (requires { &M::get_pending_reads; }) ||
-        (requires { &M::apply_read; }) || (requires { &M::abandon_read; });
-    static_assert(!reading || LinearizableReads<M>, "little_raft: part is missing");
+    static_assert(session_detail::check<M>());
 
  public:
     /// What M's apply_transition returns.
@@ -403,17 +427,10 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
     using D = detail::SnapshotDataOf<M>;
     using Question = decltype(detail::read_of<M>(0));
     using Data = detail::SnapshotDataOf<session_detail::SnapshotType<M>>;
-    static constexpr bool answering = requires { &M::register_answer; }
-    || RegistersAnswers<M, Answer>;
-    static_assert(!answering || RegistersAnswers<M, Answer>,
-                  "little_raft: register_answer is amiss");
+    static constexpr bool snapshotting = session_detail::has_part_of_snapshotting<M>;
+    static constexpr bool reading = session_detail::has_part_of_reads<M>;
+    static constexpr bool encoding = session_detail::has_part_of_encoding<M>;
     static constexpr bool in_bytes = snapshotting && detail::ByteString<D>;
-    static constexpr bool encoding =
-        (requires { &M::encode_answer; }) || (requires { &M::decode_answer; });
-    static constexpr bool plain = session_detail::Number<Answer> || detail::ByteString<Answer> ||
-                                  std::is_same_v<Answer, NoAnswer>;
-    static_assert(!(encoding || (in_bytes && !plain)) || EncodesAnswers<M, Answer>,
-                  "little_raft: the machine must say how its answers become bytes");
 
  public:
     using Transition = Sessioned<T>;
@@ -556,7 +573,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
     }
 
     void report([[maybe_unused]] const SessionAnswer<Answer>& what) {
-        if constexpr (answering) machine_.register_answer(what);
+        if constexpr (RegistersAnswers<M, Answer>) machine_.register_answer(what);
     }
 
     // ----- Both parts of a snapshot --------------------------------------------------------------

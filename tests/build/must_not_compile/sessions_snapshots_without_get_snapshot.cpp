@@ -1,0 +1,19 @@
+// expect: Snapshotting
+// expect: \bget_snapshot\b
+// Sessions over a machine with a part of Snapshotting: it must not quietly lose it.
+#include "examples/sessions.hpp"
+#include "minimal.hpp"
+
+struct Machine : minimal::Machine {
+    using SnapshotData = std::string;
+#ifdef FIXED
+    std::optional<little_raft::Snapshot<std::string>> get_snapshot();
+#endif
+    std::string create_snapshot(little_raft::Index, little_raft::Term);
+    void set_snapshot(const little_raft::Snapshot<std::string>&);
+};
+
+void use(little_raft::Sessions<Machine>& machine,
+         minimal::Network<little_raft::Sessions<Machine>>& network) {
+    little_raft::Replica replica{{1}, {}, network, machine};
+}
