@@ -505,8 +505,11 @@ struct Keeper : Plain {
         return std::string(1, receipt.valid ? 'v' : 'w') + std::to_string(receipt.number);
     }
     std::optional<A> decode_answer(std::string_view text) const requires std::same_as<A, Receipt> {
-        if (text.size() < 2 || (text[0] != 'v' && text[0] != 'w')) return std::nullopt;
-        return Receipt{std::stoull(std::string(text.substr(1))), text[0] == 'v'};
+        Receipt receipt{0, text.starts_with('v')};
+        for (char digit : text.substr(text.empty() ? 0 : 1))
+            receipt.number = receipt.number * 10 + static_cast<unsigned char>(digit) - '0';
+        if (encode_answer(receipt) != text) return std::nullopt;
+        return receipt;
     }
 };
 
@@ -560,9 +563,10 @@ void goes_on_from_snapshots() {
 
 using Bytes = std::vector<std::byte>;
 
-/// A machine with something to remember, and its snapshot.
-Bank busy_bank() {
-    Bank bank;
+/// One with something to remember.
+template <class M = Ledger>
+lr::Sessions<M> busy_bank() {
+    lr::Sessions<M> bank;
     for (const Asked& asked : short_history()) bank.apply_transition(asked);
     return bank;
 }
@@ -607,8 +611,9 @@ TEST_CASE("a snapshot holds no more than what must be remembered") {
 namespace {
 /// Offers bytes as a snapshot. They are refused as a whole, or taken for what they say, and then
 /// they come back. Either way the machine is there. Says whether they were taken.
+template <class M>
 bool takes(const std::string& data) {
-    Bank bank = busy_bank();
+    lr::Sessions<M> bank = busy_bank<M>();
     std::uint64_t total = bank.machine().total;
     bank.set_snapshot({Index{9}, Term{2}, data});
     bool taken = !bank.fault();
@@ -624,43 +629,51 @@ bool takes(const std::string& data) {
     bank.apply_transition(request(2, 8, 7));
     return taken;
 }
-}  // namespace
 
-TEST_CASE("a damaged snapshot is refused, or taken for what it says, and never does harm") {
-    std::string data = busy_bank().create_snapshot(Index{9}, Term{2});
-    std::size_t own = Ledger(busy_bank().machine()).create_snapshot(Index{9}, Term{2}).size();
-    REQUIRE(takes(data));
-    for (std::size_t size = 0; size < data.size(); ++size) CHECK(!takes(data.substr(0, size)));
-    CHECK(takes(data.substr(own)));  // The machine's own part is for the machine to judge,
-    CHECK(takes("x" + data));        // ... and what it makes of it.
-    CHECK(!takes(data + "x"));
+template <class M>
+void withstands_damage() {
+    const std::string data = busy_bank<M>().create_snapshot(Index{9}, Term{2});
+    M machine = busy_bank<M>().machine();
+    const std::size_t own = machine.create_snapshot(Index{9}, Term{2}).size();
+    REQUIRE(takes<M>(data));
+    for (std::size_t size = 0; size < data.size(); ++size) CHECK(!takes<M>(data.substr(0, size)));
+    CHECK(takes<M>(data.substr(own)));  // The machine's own part is for the machine to judge,
+    CHECK(takes<M>("x" + data));        // ... and what it makes of it.
+    CHECK(!takes<M>(data + "x"));
     std::size_t refused = 0, taken = 0;
     for (std::size_t at = own; at < data.size(); ++at) {
         for (unsigned flip : {0x01U, 0x80U, 0xffU}) {
             std::string damaged = data;
             damaged[at] = static_cast<char>(static_cast<unsigned char>(damaged[at]) ^ flip);
-            ++(takes(damaged) ? taken : refused);
+            ++(takes<M>(damaged) ? taken : refused);
         }
     }
     CHECK(refused > 200);
-    CHECK(taken > 100);  // An answer is as good as any other.
+    CHECK(taken > 20);  // An answer is as good as any other.
     std::uint64_t end = ~std::uint64_t{0};
-    for (std::size_t at = own; at + 8 <= data.size(); at += 8) {
+    for (std::size_t at = own; at + 8 <= data.size(); ++at) {
         for (std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}, end, end - 15, end / 2 + 1,
                                      std::uint64_t{1} << 40, std::uint64_t{data.size()}}) {
             std::string damaged = data;
             for (unsigned i = 0; i < 8; ++i) damaged[at + i] = static_cast<char>(number >> (8 * i));
-            takes(damaged);
+            takes<M>(damaged);
         }
     }
     lrt::Random random(3);
-    for (int i = 0; i < 3000; ++i) {
+    for (int i = 0; i < 2000; ++i) {
         std::string noise(random.below(200), '\0');
         for (char& c : noise) c = static_cast<char>(random.below(random.one_in(2) ? 2 : 256));
-        std::string tail = data.substr(data.size() - 16);
-        CHECK(!takes(noise));
-        takes(noise + tail);
+        CHECK(!takes<M>(noise));
+        takes<M>(noise + data.substr(data.size() - 16));
     }
+}
+}  // namespace
+
+TEST_CASE("a damaged snapshot is refused, or taken for what it says, and never does harm") {
+    withstands_damage<Ledger>();
+    withstands_damage<Keeper<std::string, std::string>>();
+    withstands_damage<Keeper<std::string, Verdict>>();
+    withstands_damage<Keeper<std::string, Receipt>>();
 }
 
 TEST_CASE("answers that are none are damage, too") {
@@ -725,7 +738,7 @@ TEST_CASE("after a snapshot that cannot be read nothing is applied or answered u
     CHECK(!bank.get_snapshot());
     std::string created = bank.create_snapshot(Index{12}, Term{2});
     CHECK(!bank.get_snapshot());
-    CHECK(!takes(created));
+    CHECK(!takes<Ledger>(created));
     bank.set_snapshot({Index{9}, Term{2}, good});
     CHECK(!bank.fault());
     CHECK(equal(bank, busy_bank()));
