@@ -117,7 +117,8 @@ struct Sessioned {
         return transition ? static_cast<std::uint64_t>(transition->get_size()) : 0;
     }
 
-    friend bool operator==(const Sessioned&, const Sessioned&) = default;
+    bool operator==(const Sessioned&) const requires std::equality_comparable<T>
+    = default;
 };
 
 // ===== What comes of it ==========================================================================
@@ -159,13 +160,15 @@ struct Session {
     struct Kept {
         std::uint64_t sequence;
         [[no_unique_address]] A answer;
-        friend bool operator==(const Kept&, const Kept&) = default;
+        bool operator==(const Kept&) const requires std::equality_comparable<A>
+        = default;
     };
     ClientId client = {};
     std::uint64_t first_unanswered = 0;
     std::uint64_t answers_max = 1;
     std::vector<Kept> answers = {};  ///< By sequence, all from first_unanswered on.
-    friend bool operator==(const Session&, const Session&) = default;
+    bool operator==(const Session&) const requires std::equality_comparable<A>
+    = default;
 };
 
 /// All that is known of clients.
@@ -173,7 +176,8 @@ template <class A>
 struct SessionState {
     std::uint64_t opened = 0;               ///< Sessions that there ever were.
     std::vector<Session<A>> sessions = {};  ///< That used least recently comes first.
-    friend bool operator==(const SessionState&, const SessionState&) = default;
+    bool operator==(const SessionState&) const requires std::equality_comparable<A>
+    = default;
 };
 
 /// The SnapshotData of Sessions over a machine whose own are no string of bytes.
@@ -181,7 +185,9 @@ template <class D, class A>
 struct SessionedSnapshot {
     D machine = {};
     SessionState<A> sessions = {};
-    friend bool operator==(const SessionedSnapshot&, const SessionedSnapshot&) = default;
+    bool operator==(const SessionedSnapshot&)
+        const requires std::equality_comparable<D> && std::equality_comparable<A>
+    = default;
 };
 
 // ===== What you write ============================================================================

@@ -369,6 +369,13 @@ concept HasSize = requires {
 };
 static_assert(HasSize<lr::Sessioned<Sized>>);
 static_assert(!HasSize<Asked>);
+
+// Nothing can be compared of which a part cannot, and nothing else: the kit asks.
+static_assert(std::equality_comparable<Asked>);
+static_assert(!std::equality_comparable<lr::Sessioned<Sized>>);
+static_assert(std::equality_comparable<lr::Sessions<Whole<int>>::SnapshotData>);
+static_assert(!std::equality_comparable<lr::Sessions<Whole<Opaque>>::SnapshotData>);
+static_assert(!std::equality_comparable<lr::SessionState<Opaque>>);
 }  // namespace
 
 TEST_CASE("plain transitions are handed over, outside of all sessions, and moved") {
@@ -1025,8 +1032,9 @@ struct ClusterTest : lrt::Subject<CountedBank> {
         return hash;
     }
     static Report observe(const CountedBank& bank, const Asked& asked) {
-        bool silent = asked.client == ClientId{} && asked.get_id().transition;
-        return silent ? Report{.answer = bank.machine().total} : bank.machine().heard.back();
+        bool is_told = asked.client != ClientId{} || !asked.get_id().transition;
+        is_told = is_told && !bank.machine().heard.empty();
+        return is_told ? bank.machine().heard.back() : Report{.answer = bank.machine().total};
     }
     static std::string invariant(const CountedBank& bank) { return bank.machine().wrong; }
     static std::string show(const Asked& asked) {
