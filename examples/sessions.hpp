@@ -71,7 +71,8 @@ struct ClientId {
 };
 
 /// Opens a session [PhD 6.3, RegisterClient]. The limits are in the log, not in a configuration: so
-/// replicas that are configured differently, during an upgrade say, still decide alike.
+/// replicas that are configured differently, during an upgrade say, still decide alike. They are
+/// for a server to choose, not for its clients; nor may a client use the session of another.
 struct OpenSession {
     /// Sessions that there may be, this one included; those used least recently expire.
     std::uint64_t sessions_max = 10'000;
@@ -289,7 +290,8 @@ constexpr bool check() {
     return true;
 }
 
-// Bytes come as char, unsigned char or std::byte, and all can be looked at as char.
+// Bytes come as char, unsigned char or std::byte, and all can be looked at as char; but not made
+// from it in one way.
 std::string_view view_of(const auto& bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -327,7 +329,9 @@ struct Reader {
     }
 };
 
-/// The sessions of a machine, in the order of their last use, and where each is.
+/// The sessions of a machine, in the order of their last use, and where each is: so each step costs
+/// the same, however many there are. Their order is a part of the state, since it decides who is
+/// next to expire; where they are is not, and is found anew in a copy.
 template <class A>
 class Table {
  public:
@@ -460,6 +464,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
 
     // ----- StateMachine --------------------------------------------------------------------------
 
+    /// What M hands over, as it is: a reference stays one, so that nothing is allocated.
     decltype(auto) get_pending_transitions() {
         if constexpr (detail::VectorOf<decltype(machine_.get_pending_transitions()), Transition>) {
             return machine_.get_pending_transitions();
@@ -471,6 +476,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
         }
     }
 
+    /// Liveness: whoever waits is told of all ends but `applied`, of which apply_transition told.
     void register_transition_state(const typename Transition::Id& id, TransitionState state) {
         if (fault_ && state == TransitionState::applied) state = TransitionState::outcome_unknown;
         if (id.transition) machine_.register_transition_state(*id.transition, state);
@@ -479,7 +485,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
             report({id.client, id.sequence, SessionOutcome::ask_again});
     }
 
-    /// [PhD 6.3, Figure 6.1: RegisterClient, ClientRequest].
+    /// Satisfies the receiver's part of RegisterClient and ClientRequest [PhD 6.3, Figure 6.1].
     void apply_transition(const Transition& asked) {
         const T* transition = std::get_if<T>(&asked.command);
         if (fault_) return;
@@ -540,8 +546,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
     void abandon_read(const Question& read) requires reading { machine_.abandon_read(read); }
 
  private:
-    // The end of a snapshot in bytes: how long the sessions are, and this: "sessions", read
-    // backwards.
+    // "sessions", read backwards.
     static constexpr std::uint64_t magic = 0x73657373696f6e73;
     static constexpr std::size_t trailer = 16;
 
@@ -552,6 +557,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
         Session<Answer>* session = table_.use(asked.client);
         // Safety: it may have been applied while there was a session, so not now.
         if (!session) return tell(SessionOutcome::expired);
+        // What the client need not hear again is let go [PhD 6.3].
         std::uint64_t& first = session->first_unanswered;
         auto& kept = session->answers;
         first = detail::greatest(first, asked.first_unanswered);
@@ -569,6 +575,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
         tell(SessionOutcome::applied, &at->answer);
     }
 
+    /// Calls the machine, and keeps what it returns.
     Answer answer_of(const T& transition) {
         if constexpr (std::is_void_v<decltype(machine_.apply_transition(transition))>) {
             machine_.apply_transition(transition);
@@ -578,11 +585,22 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
         }
     }
 
+    /// For whoever wants to know. Everybody is told the same, which replica the client asks or not.
     void report([[maybe_unused]] const SessionAnswer<Answer>& what) {
         if constexpr (RegistersAnswers<M, Answer>) machine_.register_answer(what);
     }
 
     // ----- Both parts of a snapshot --------------------------------------------------------------
+    //
+    // As bytes: M's own first, so that nothing of it has to be moved, then the sessions, then how
+    // many bytes those are, so that they are found from the end. All numbers have 8 bytes, the
+    // lowest first. Equal states make equal bytes.
+    //
+    //     M's own
+    //     opened, how many sessions, of each:
+    //         client, first_unanswered, answers_max, how many answers, of each:
+    //             sequence, the answer (if it is no number: how many bytes, and these)
+    //     how many bytes since M's own, magic
 
     Data join(D own, const SessionState<Answer>& state) const {
         if constexpr (in_bytes) {
