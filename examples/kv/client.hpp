@@ -1,0 +1,76 @@
+// One client's connection: what it asked and has not been told yet, in order.
+#ifndef KV_CLIENT_HPP
+#define KV_CLIENT_HPP
+
+#include <deque>
+
+#include "transport.hpp"
+
+namespace kv {
+
+/// Replies leave in the order of the requests, whenever they are ready. A request takes a slot, and
+/// the slot is filled when its reply is known.
+class Client {
+ public:
+    Client(tcp::socket s, std::uint64_t number) : socket(std::move(s)), id(number) {}
+
+    tcp::socket socket;
+    std::uint64_t id;
+    std::string name;
+    bool authenticated = false;
+
+    // ----- Requests ------------------------------------------------------------------------------
+
+    RequestParser parser;
+    std::string in;  ///< What arrived and was not taken yet; it begins with a request.
+    /// Those under way. A write waits until no read is and a read until no write is, so that a
+    /// client sees its own requests take effect in order.
+    std::uint64_t writes = 0, reads = 0;
+    bool waits = false;   ///< Its next request has to wait; meanwhile nothing is read.
+    bool closes = false;  ///< Nothing more is taken; it is hung up on when all is said.
+    bool is_open = true;
+
+    // ----- Replies -------------------------------------------------------------------------------
+
+    std::uint64_t open_slot() {
+        slots_.emplace_back();
+        return first_ + slots_.size() - 1;
+    }
+
+    void fill(std::uint64_t slot, std::string_view reply) {
+        if (slot != first_) {
+            Slot& later = slots_[slot - first_];
+            later.reply = reply;
+            later.filled = true;
+            return;
+        }
+        out += reply;
+        pop();
+        for (; !slots_.empty() && slots_.front().filled; pop()) out += slots_.front().reply;
+    }
+
+    std::size_t open_slots() const { return slots_.size(); }
+
+    std::string out;          ///< Replies that are to leave.
+    std::string leaving;      ///< Those that the socket did not take at once, while it takes them.
+    bool is_dirty = false;    ///< The server has it on its list of those to flush.
+    std::size_t counted = 0;  ///< Its bytes in the server's sum of them.
+
+ private:
+    struct Slot {
+        std::string reply;
+        bool filled = false;
+    };
+
+    void pop() {
+        slots_.pop_front();
+        ++first_;
+    }
+
+    std::deque<Slot> slots_;
+    std::uint64_t first_ = 0;
+};
+
+}  // namespace kv
+
+#endif  // KV_CLIENT_HPP

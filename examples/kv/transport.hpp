@@ -1,0 +1,660 @@
+// The way to the other replicas: TCP, by Asio, on the event loop of whoever owns this. It satisfies
+// little_raft's Cluster.
+//
+// Each replica dials each other one, and sends its messages on the connection that it dialled: two
+// connections for a pair, and nothing to decide when both dial at once. On each, before anything
+// else, both sides prove that they belong to the cluster:
+//
+//     acceptor  challenge   a nonce                                                 --> dialer
+//     dialer    hello       cluster, from, to, address, a nonce, proof              --> acceptor
+//     acceptor  welcome     its proof, or why it refuses                            --> dialer
+//     dialer    frames      one message each
+//
+// A proof is an HMAC with the shared secret of both nonces and of what the hello says. Without TLS
+// each frame carries a tag, by a key that both derive from the secret and the nonces, so that
+// nobody can change, repeat or insert one; but everybody on the way can read them. With TLS, both
+// sides must have a certificate of the given authority, and it looks after the rest.
+#ifndef KV_TRANSPORT_HPP
+#define KV_TRANSPORT_HPP
+
+#define ASIO_STANDALONE
+#define ASIO_NO_DEPRECATED
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <spdlog/spdlog.h>
+
+#include <asio.hpp>
+#include <asio/ssl.hpp>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+
+#include "wire.hpp"
+
+namespace kv {
+
+using asio::ip::tcp;
+using little_raft::ReplicaId;
+
+// ===== Addresses =================================================================================
+
+/// Where a replica is: written host:port@peer_port, as Redis Cluster does. Without @peer_port that
+/// is port + 10000.
+struct Address {
+    std::string host;
+    std::uint16_t port = 0;       ///< For clients.
+    std::uint16_t peer_port = 0;  ///< For the other replicas.
+
+    static std::optional<Address> parse(std::string_view text) {
+        Address address;
+        std::size_t at = text.rfind('@');
+        std::string_view clients = text.substr(0, at);
+        std::size_t colon = clients.rfind(':');
+        if (colon == text.npos || colon == 0) return std::nullopt;
+        std::string_view host = clients.substr(0, colon);
+        if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+            host = host.substr(1, host.size() - 2);
+        if (host.size() > 255) return std::nullopt;
+        address.host = host;
+        auto port = to_port(clients.substr(colon + 1));
+        if (!port) return std::nullopt;
+        address.port = *port;
+        auto peer =
+            at == text.npos ? to_port(std::to_string(*port + 10000)) : to_port(text.substr(at + 1));
+        if (!peer) return std::nullopt;
+        address.peer_port = *peer;
+        return address;
+    }
+
+    std::string client_text() const { return bracketed() + ":" + std::to_string(port); }
+    std::string text() const { return client_text() + "@" + std::to_string(peer_port); }
+
+    friend bool operator==(const Address&, const Address&) = default;
+
+ private:
+    std::string bracketed() const { return host.find(':') == host.npos ? host : "[" + host + "]"; }
+    static std::optional<std::uint16_t> to_port(std::string_view text) {
+        auto value = to_integer(text);
+        if (!value || *value < 1 || *value > 65535) return std::nullopt;
+        return static_cast<std::uint16_t>(*value);
+    }
+};
+
+// ===== Proofs ====================================================================================
+
+inline std::string random_bytes(std::size_t count) {
+    std::string bytes(count, '\0');
+    if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) != 1)
+        throw std::runtime_error("OpenSSL has no random numbers");
+    return bytes;
+}
+
+inline std::string hmac(std::string_view key, std::string_view bytes) {
+    unsigned char out[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    const auto* in = reinterpret_cast<const unsigned char*>(bytes.data());
+    if (!HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), in, bytes.size(), out, &size))
+        throw std::runtime_error("OpenSSL cannot compute an HMAC");
+    return {reinterpret_cast<const char*>(out), size};
+}
+
+/// In a time that tells nothing about where they differ.
+inline bool equals_secret(std::string_view a, std::string_view b) {
+    return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+/// What both ends of a connection say about it, and what follows from that.
+struct Handshake {
+    std::string cluster;
+    std::uint64_t from = 0, to = 0;
+    std::string address;  ///< Of the dialer.
+    std::string acceptor_nonce, dialer_nonce;
+
+    std::string proof(std::string_view secret, std::string_view of_whom) const {
+        std::string said;
+        Writer(said)
+            .bytes(of_whom)
+            .bytes(cluster)
+            .number(from)
+            .number(to)
+            .bytes(address)
+            .bytes(acceptor_nonce)
+            .bytes(dialer_nonce);
+        return hmac(secret, said);
+    }
+};
+
+// ===== Channel ===================================================================================
+
+/// One connection that carries frames: four bytes for the length, then the frame and, once there is
+/// a key, its tag. The owner hears of each frame that arrives, and once of the end.
+class Channel : public std::enable_shared_from_this<Channel> {
+ public:
+    static constexpr std::size_t tag_size = 16;
+    using OnFrame = std::function<bool(std::string_view)>;  ///< False: close it.
+
+    Channel(tcp::socket socket, asio::ssl::context& context, bool tls)
+        : stream_(std::move(socket), context), tls_(tls) {}
+
+    tcp::socket& socket() { return stream_.next_layer(); }
+    bool is_open() const { return open_; }
+    /// The bytes that wait to be sent.
+    std::size_t queued() const { return out_.size() + writing_.size(); }
+
+    /// Begins to read. `ended` is called once, when it closes for whatever reason.
+    void start(bool dialled, std::size_t frame_max, OnFrame on_frame, std::function<void()> ended) {
+        open_ = true;
+        frame_max_ = frame_max;
+        on_frame_ = std::move(on_frame);
+        ended_ = std::move(ended);
+        socket().set_option(tcp::no_delay(true));
+        // A connection that is stuck is given up, so that a new one finds its way when it can. The
+        // kernel's own patience is a quarter of an hour.
+        int milliseconds = 3000;
+        ::setsockopt(socket().native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds,
+                     sizeof(milliseconds));
+        socket().set_option(asio::socket_base::keep_alive(true));
+        if (!tls_) return read();
+        auto type = dialled ? asio::ssl::stream_base::client : asio::ssl::stream_base::server;
+        stream_.async_handshake(type, [self = shared_from_this()](std::error_code error) {
+            if (error) {
+                spdlog::warn("TLS: {}", error.message());
+                return self->close();
+            }
+            self->tls_ready_ = true;
+            self->read();
+            self->flush();
+        });
+    }
+
+    /// From here on frames carry tags, and may be this long.
+    void authenticated(std::string key, std::size_t frame_max) {
+        key_ = tls_ ? std::string() : std::move(key);
+        frame_max_ = frame_max;
+    }
+
+    /// Queues a frame; `write` appends it to the string it is given.
+    void send(const std::function<void(std::string&)>& write) {
+        std::size_t begin = out_.size();
+        out_.append(4, '\0');
+        write(out_);
+        if (!key_.empty()) {
+            std::string tag = tag_of(sent_++, std::string_view(out_).substr(begin + 4));
+            out_ += tag;
+        }
+        std::size_t size = out_.size() - begin - 4;
+        for (std::size_t i = 0; i < 4; ++i)
+            out_[begin + i] = static_cast<char>(size >> (24 - 8 * i));
+    }
+
+    void flush() {
+        if (!open_ || out_.empty() || !writing_.empty() || (tls_ && !tls_ready_)) return;
+        std::swap(out_, writing_);
+        with_stream([this](auto& stream) {
+            asio::async_write(stream, asio::buffer(writing_),
+                              [self = shared_from_this()](std::error_code error, std::size_t) {
+                                  if (error) return self->close();
+                                  self->writing_.clear();
+                                  self->flush();
+                              });
+        });
+    }
+
+    void close() {
+        if (!std::exchange(open_, false)) return;
+        std::error_code ignored;
+        socket().close(ignored);
+        on_frame_ = nullptr;
+        if (auto ended = std::exchange(ended_, nullptr)) ended();
+    }
+
+ private:
+    void with_stream(auto use) { tls_ ? use(stream_) : use(stream_.next_layer()); }
+
+    void read() {
+        // It grows with what arrives, never by what a length claims.
+        if (in_.size() < filled_ + chunk) in_.resize(filled_ + chunk);
+        with_stream([this](auto& stream) {
+            stream.async_read_some(
+                asio::buffer(in_.data() + filled_, chunk),
+                [self = shared_from_this()](std::error_code error, std::size_t count) {
+                    if (error || !self->open_) return self->close();
+                    self->filled_ += count;
+                    if (!self->take_frames()) return self->close();
+                    self->read();
+                });
+        });
+    }
+
+    bool take_frames() {
+        std::string_view rest(in_.data(), filled_);
+        OnFrame on_frame =
+            on_frame_;  // The owner may close this, and what is called must outlive it.
+        while (rest.size() >= 4) {
+            std::size_t size = 0;
+            for (std::size_t i = 0; i < 4; ++i)
+                size = size << 8 | static_cast<unsigned char>(rest[i]);
+            if (size > frame_max_) return false;
+            if (rest.size() - 4 < size) break;
+            if (!verify(rest.substr(4, size)) || !open_) return false;
+            std::string_view frame = rest.substr(4, size - (key_.empty() ? 0 : tag_size));
+            if (!on_frame(frame)) return false;
+            rest.remove_prefix(4 + size);
+        }
+        filled_ = rest.size();
+        if (in_.size() > 16 * chunk && filled_ < chunk)
+            in_ = std::string(rest);  // What one large frame took is not kept.
+        else
+            std::memmove(in_.data(), rest.data(), rest.size());
+        return true;
+    }
+
+    bool verify(std::string_view frame) {
+        if (key_.empty()) return true;
+        if (frame.size() < tag_size) return false;
+        std::string_view said = frame.substr(0, frame.size() - tag_size);
+        return equals_secret(tag_of(received_++, said), frame.substr(said.size()));
+    }
+
+    /// The number makes a frame that is repeated or left out show.
+    std::string tag_of(std::uint64_t number, std::string_view frame) const {
+        return hmac(key_ + std::to_string(number), frame).substr(0, tag_size);
+    }
+
+    static constexpr std::size_t chunk = 64 * 1024;
+
+    asio::ssl::stream<tcp::socket> stream_;
+    bool tls_, tls_ready_ = false, open_ = false;
+    std::size_t frame_max_ = 0;
+    OnFrame on_frame_;
+    std::function<void()> ended_;
+    std::string key_;
+    std::uint64_t sent_ = 0, received_ = 0;
+    std::string in_;  // Of which filled_ bytes have arrived.
+    std::size_t filled_ = 0;
+    std::string out_, writing_;
+};
+
+// ===== Transport =================================================================================
+
+struct TransportOptions {
+    ReplicaId id;
+    Address address;                               ///< Where others reach this replica.
+    std::string bind;                              ///< The interface to listen on.
+    std::string cluster, secret;                   ///< Both the same on all replicas.
+    std::string tls_ca, tls_certificate, tls_key;  ///< Files; all or none.
+    std::size_t frame_max = 64 * 1024 * 1024;      ///< Bytes of one message.
+    std::size_t queue_max = 64 * 1024 * 1024;      ///< Bytes that wait to be sent to one replica.
+    bool tls() const { return !tls_ca.empty(); }
+};
+
+/// What was refused or lost, for INFO.
+struct TransportCounters {
+    std::uint64_t connects = 0;         ///< Connections dialled that were welcomed.
+    std::uint64_t refused_cluster = 0;  ///< Dialers of another cluster,
+    std::uint64_t refused_secret = 0;   ///< ... without the secret or with a wrong one,
+    std::uint64_t refused_unknown = 0;  ///< ... that are no members, or meant somebody else,
+    std::uint64_t refused_garbage = 0;  ///< ... that did not speak this protocol, or not in time.
+    std::uint64_t malformed = 0;        ///< Frames that held no message of their sender.
+    std::uint64_t dropped = 0;          ///< Messages that found no connection, or a full queue.
+};
+
+/// Satisfies little_raft's Cluster and LeadershipTransfer.
+class Transport {
+ public:
+    Transport(asio::io_context& io, TransportOptions options)
+        : io_(io), options_(std::move(options)), acceptor_(io), context_(make_context(options_)) {}
+
+    /// Throws what prevents it.
+    void listen() {
+        tcp::endpoint at(asio::ip::make_address(options_.bind), options_.address.peer_port);
+        acceptor_.open(at.protocol());
+        acceptor_.set_option(tcp::acceptor::reuse_address(true));
+        acceptor_.bind(at);
+        acceptor_.listen();
+        accept();
+    }
+
+    void stop() {
+        std::error_code ignored;
+        acceptor_.close(ignored);
+        stopped_ = true;
+        for (auto& [id, link] : links_) link->stop();
+        for (const auto& session : std::exchange(sessions_, {})) session->channel->close();
+    }
+
+    /// Whom to talk to from now on; this replica itself does no harm. Those that are no longer
+    /// named are hung up on.
+    void set_members(const std::map<ReplicaId, Address>& members) {
+        members_ = members;
+        for (auto link = links_.begin(); link != links_.end();) {
+            bool stays = members.contains(link->first);
+            if (!stays) link->second->stop();
+            link = stays ? std::next(link) : links_.erase(link);
+        }
+        for (const auto& [id, address] : members)
+            if (id != options_.id) dial(id, address);
+    }
+    const std::map<ReplicaId, Address>& members() const { return members_; }
+
+    bool has_received() const { return !received_.empty(); }
+    bool is_connected(ReplicaId id) const {
+        auto link = links_.find(id);
+        return link != links_.end() && link->second->welcomed;
+    }
+    const TransportCounters& counters() const { return counters_; }
+    std::optional<ReplicaId> leader() const { return leader_; }
+    /// Asks the replica to hand over, if it leads.
+    void transfer_to(ReplicaId id) { transfer_ = id; }
+    bool has_pending() const { return transfer_.has_value(); }
+    /// Called at the end of a poll in which another leader, or none, became known.
+    std::function<void()> on_leader = [] {};
+
+    /// Sends what the last poll wanted sent.
+    void flush() {
+        for (auto& [id, link] : links_)
+            if (link->welcomed) link->channel->flush();
+    }
+
+    // ----- What the library calls ----------------------------------------------------------------
+
+    void send_message(ReplicaId to, const Message& message) {
+        auto link = links_.find(to);
+        bool possible = link != links_.end() && link->second->welcomed &&
+                        link->second->channel->queued() < options_.queue_max;
+        if (!possible) return void(++counters_.dropped);
+        link->second->channel->send([&](std::string& out) { encode(message, out); });
+    }
+    std::vector<Message> receive_messages() { return std::exchange(received_, {}); }
+    bool halt() const { return stopped_; }
+    void register_leader(std::optional<ReplicaId> leader) {
+        leader_ = leader;
+        on_leader();
+    }
+    std::optional<ReplicaId> get_pending_transfer() {
+        return std::exchange(transfer_, std::nullopt);
+    }
+    void register_lost_disk(ReplicaId id) {
+        spdlog::critical(
+            "replica {} no longer has what it had acknowledged: its disk was lost or restored. "
+            "Stop "
+            "it, remove it, and add a new one under a new id",
+            id.value);
+    }
+
+ private:
+    static constexpr std::size_t handshake_frame_max = 1024;
+    static constexpr std::size_t sessions_max = 256;
+    static constexpr std::chrono::seconds handshake_timeout{2};
+    static constexpr std::string_view protocol = "little_raft kv 1";
+
+    static asio::ssl::context make_context(const TransportOptions& options) {
+        asio::ssl::context context(asio::ssl::context::tls);
+        if (!options.tls()) return context;
+        context.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
+                            asio::ssl::context::no_tlsv1_1);
+        context.load_verify_file(options.tls_ca);
+        context.use_certificate_chain_file(options.tls_certificate);
+        context.use_private_key_file(options.tls_key, asio::ssl::context::pem);
+        context.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
+        return context;
+    }
+
+    // ----- Dialling ------------------------------------------------------------------------------
+
+    /// The way to one other replica. It is dialled again, after a while, whenever it breaks.
+    struct Link {
+        Link(Transport& t, ReplicaId to, Address at)
+            : transport(&t), id(to), address(std::move(at)), timer(t.io_), resolver(t.io_) {}
+
+        void stop() {
+            transport = nullptr;
+            timer.cancel();
+            resolver.cancel();
+            if (channel) channel->close();
+        }
+
+        Transport* transport;  // None: it has stopped.
+        ReplicaId id;
+        Address address;
+        asio::steady_timer timer;
+        tcp::resolver resolver;
+        std::shared_ptr<Channel> channel;
+        Handshake handshake;
+        bool welcomed = false;
+        std::chrono::milliseconds backoff = backoff_min;
+        std::string complaint;  // The last one that was logged.
+    };
+    static constexpr std::chrono::milliseconds backoff_min{50}, backoff_max{1000};
+
+    void dial(ReplicaId id, const Address& address) {
+        auto& link = links_[id];
+        if (link && link->address == address) return;
+        if (link) link->stop();
+        link = std::make_shared<Link>(*this, id, address);
+        connect(link);
+    }
+
+    void connect(std::shared_ptr<Link> link) {
+        link->resolver.async_resolve(
+            link->address.host, std::to_string(link->address.peer_port),
+            [this, link](std::error_code error, const tcp::resolver::results_type& found) {
+                if (!link->transport) return;
+                if (error) return retry(link, error.message());
+                link->channel =
+                    std::make_shared<Channel>(tcp::socket(io_), context_, options_.tls());
+                give_time(link);
+                asio::async_connect(link->channel->socket(), found,
+                                    [this, link](std::error_code failed, const tcp::endpoint&) {
+                                        if (!link->transport) return;
+                                        if (failed) return retry(link, failed.message());
+                                        greet(link);
+                                    });
+            });
+    }
+
+    /// A connection that is not welcomed in time is given up.
+    void give_time(const std::shared_ptr<Link>& link) {
+        link->timer.expires_after(handshake_timeout);
+        link->timer.async_wait([link, channel = link->channel](std::error_code cancelled) {
+            if (cancelled || !link->transport || link->welcomed) return;
+            std::error_code ignored;
+            channel->is_open() ? channel->close() : void(channel->socket().close(ignored));
+        });
+    }
+
+    void greet(const std::shared_ptr<Link>& link) {
+        link->handshake = {
+            options_.cluster, options_.id.value, link->id.value, options_.address.text(), {},
+            random_bytes(32)};
+        link->channel->start(
+            true, handshake_frame_max,
+            [this, link](std::string_view frame) { return link->transport && answer(link, frame); },
+            [this, link] {
+                if (link->transport) retry(link, "the connection was closed");
+            });
+    }
+
+    bool answer(const std::shared_ptr<Link>& link, std::string_view frame) {
+        if (link->welcomed) return false;  // Nothing more is expected on this way.
+        Reader reader(frame);
+        Handshake& said = link->handshake;
+        if (said.acceptor_nonce.empty()) {
+            bool speaks = reader.bytes() == protocol;
+            said.acceptor_nonce = reader.bytes();
+            if (!speaks || !reader.complete() || said.acceptor_nonce.empty()) return false;
+            link->channel->send([&](std::string& out) {
+                Writer(out)
+                    .bytes(said.cluster)
+                    .number(said.from)
+                    .number(said.to)
+                    .bytes(said.address)
+                    .bytes(said.dialer_nonce)
+                    .bytes(said.proof(options_.secret, "dialer"));
+            });
+            link->channel->flush();
+            return true;
+        }
+        std::string_view proof = reader.bytes();
+        std::string_view refusal = reader.bytes();
+        if (!reader.complete()) return false;
+        if (!equals_secret(proof, said.proof(options_.secret, "acceptor"))) {
+            complain(*link, refusal.empty() ? "it does not know the secret"
+                                            : "it says: " + std::string(refusal.substr(0, 100)));
+            return false;
+        }
+        link->channel->authenticated(said.proof(options_.secret, "key"), options_.frame_max);
+        link->welcomed = true;
+        link->timer.cancel();
+        link->backoff = backoff_min;
+        link->complaint.clear();
+        ++counters_.connects;
+        spdlog::info("connected to replica {} at {}", link->id.value, link->address.text());
+        return true;
+    }
+
+    /// Logs it once, not each time it is tried again.
+    void complain(Link& link, const std::string& text) {
+        if (std::exchange(link.complaint, text) != text)
+            spdlog::warn("replica {} at {}: {}", link.id.value, link.address.text(), text);
+    }
+
+    void retry(const std::shared_ptr<Link>& link, const std::string& why) {
+        bool had = std::exchange(link->welcomed, false);
+        if (had || link->complaint.empty()) complain(*link, why);
+        // Half of it by chance, so that replicas that lost each other do not dial in step.
+        std::uniform_int_distribution<std::int64_t> spread(link->backoff.count() / 2,
+                                                           link->backoff.count());
+        link->timer.expires_after(std::chrono::milliseconds(spread(random_)));
+        link->backoff = std::min(2 * link->backoff, backoff_max);
+        link->timer.async_wait([this, link](std::error_code cancelled) {
+            if (!cancelled && link->transport) connect(link);
+        });
+    }
+
+    // ----- Being dialled -------------------------------------------------------------------------
+
+    struct Session {
+        explicit Session(asio::io_context& io) : timer(io) {}
+        std::shared_ptr<Channel> channel;
+        asio::steady_timer timer;
+        Handshake handshake;
+        std::optional<ReplicaId> from;  // Once it has proved that.
+    };
+
+    void accept() {
+        acceptor_.async_accept([this](std::error_code error, tcp::socket socket) {
+            if (stopped_) return;
+            if (!error && sessions_.size() < sessions_max) welcome(std::move(socket));
+            if (error) spdlog::warn("cannot accept a replica's connection: {}", error.message());
+            // Out of file descriptors, most likely: to try at once would only burn the processor.
+            if (!error) return accept();
+            accept_timer_.expires_after(std::chrono::milliseconds(100));
+            accept_timer_.async_wait([this](std::error_code) { accept(); });
+        });
+    }
+
+    void welcome(tcp::socket socket) {
+        auto session = std::make_shared<Session>(io_);
+        session->channel = std::make_shared<Channel>(std::move(socket), context_, options_.tls());
+        session->handshake.acceptor_nonce = random_bytes(32);
+        sessions_.push_back(session);
+        // The channel holds these handlers, and through them the session, until it closes.
+        session->channel->start(
+            false, handshake_frame_max,
+            [this, session](std::string_view frame) {
+                return session->from ? take_message(*session, frame) : admit(*session, frame);
+            },
+            [this, session] { end(session); });
+        session->timer.expires_after(handshake_timeout);
+        session->timer.async_wait([session](std::error_code cancelled) {
+            if (!cancelled && !session->from) session->channel->close();
+        });
+        session->channel->send([&](std::string& out) {
+            Writer(out).bytes(protocol).bytes(session->handshake.acceptor_nonce);
+        });
+        session->channel->flush();
+    }
+
+    void end(const std::shared_ptr<Session>& session) {
+        session->timer.cancel();
+        if (!session->from && session->handshake.cluster.empty()) ++counters_.refused_garbage;
+        std::erase(sessions_, session);
+    }
+
+    bool admit(Session& session, std::string_view frame) {
+        Reader reader(frame);
+        Handshake& said = session.handshake;
+        said.cluster = reader.bytes();
+        said.from = reader.number();
+        said.to = reader.number();
+        said.address = reader.bytes();
+        said.dialer_nonce = reader.bytes();
+        std::string_view proof = reader.bytes();
+        auto address = Address::parse(said.address);
+        if (!reader.complete() || said.cluster.empty() || !address) {
+            said.cluster.clear();  // end() counts it.
+            return false;
+        }
+        if (said.cluster != options_.cluster)
+            return refuse(session, counters_.refused_cluster, "this is another cluster");
+        if (!equals_secret(proof, said.proof(options_.secret, "dialer")))
+            return refuse(session, counters_.refused_secret, "the secret is wrong");
+        // A replica that knows no member yet waits for whoever adds it.
+        if (said.to != options_.id.value || said.from == said.to ||
+            (!members_.empty() && !members_.contains({said.from})))
+            return refuse(session, counters_.refused_unknown, "no member that I know");
+        session.channel->send([&](std::string& out) {
+            Writer(out).bytes(said.proof(options_.secret, "acceptor")).bytes({});
+        });
+        session.channel->flush();
+        session.channel->authenticated(said.proof(options_.secret, "key"), options_.frame_max);
+        session.from = ReplicaId{said.from};
+        session.timer.cancel();
+        if (members_.empty()) dial(*session.from, *address);
+        return true;
+    }
+
+    /// Says why, and closes once that has left.
+    bool refuse(Session& session, std::uint64_t& counter, std::string_view why) {
+        ++counter;
+        std::error_code unknown;
+        auto remote = session.channel->socket().remote_endpoint(unknown);
+        spdlog::warn("refused replica {} of cluster '{}' from {}: {}", session.handshake.from,
+                     session.handshake.cluster, remote.address().to_string(), why);
+        session.channel->send([&](std::string& out) { Writer(out).bytes({}).bytes(why); });
+        session.channel->flush();
+        return false;
+    }
+
+    /// Safety: who a message is from is what its connection has proved.
+    bool take_message(const Session& session, std::string_view frame) {
+        auto message = decode(frame);
+        bool sound = message && message->from == session.from && message->to == options_.id;
+        if (!sound) return ++counters_.malformed, false;
+        received_.push_back(std::move(*message));
+        return true;
+    }
+
+    asio::io_context& io_;
+    TransportOptions options_;
+    tcp::acceptor acceptor_;
+    asio::steady_timer accept_timer_{io_};
+    asio::ssl::context context_;
+    std::minstd_rand random_{std::random_device()()};
+    std::map<ReplicaId, Address> members_;
+    std::map<ReplicaId, std::shared_ptr<Link>> links_;
+    std::vector<std::shared_ptr<Session>> sessions_;
+    std::vector<Message> received_;
+    std::optional<ReplicaId> leader_, transfer_;
+    TransportCounters counters_;
+    bool stopped_ = false;
+};
+
+}  // namespace kv
+
+#endif  // KV_TRANSPORT_HPP

@@ -1,0 +1,148 @@
+// The library's messages as bytes, and back. What comes back is a message or nothing, whatever the
+// bytes were: every length is held against what has arrived before anything is reserved for it.
+#ifndef KV_WIRE_HPP
+#define KV_WIRE_HPP
+
+#include <algorithm>
+
+#include "little_raft.hpp"
+#include "store.hpp"
+
+namespace kv {
+
+using Message = little_raft::Message<Command, std::string>;
+
+namespace detail {
+using little_raft::Duration, little_raft::Index, little_raft::LogPosition, little_raft::Term,
+    little_raft::Time;
+using Append = little_raft::AppendEntries<Command>;
+using Install = little_raft::InstallSnapshot<std::string>;
+using little_raft::AppendEntriesResponse, little_raft::RequestVote,
+    little_raft::RequestVoteResponse, little_raft::TimeoutNow;
+
+// One overload of put and one of take for each kind of message, the fields in the same order.
+
+inline void put(Writer& out, LogPosition at) { out.number(at.index.value).number(at.term.value); }
+inline void put(Writer& out, Time time) {
+    out.number(static_cast<std::uint64_t>(time.time_since_epoch().count()));
+}
+inline LogPosition take_position(Reader& in) { return {{in.number()}, {in.number()}}; }
+inline Time take_time(Reader& in) {
+    return Time(Duration(static_cast<Duration::rep>(in.number())));
+}
+inline bool take_flag(Reader& in) { return in.number_below(2) == 1; }
+
+inline void put(Writer& out, const RequestVote& request) {
+    out.number(request.pre_vote);
+    put(out, request.last_log);
+    out.number(request.transfer);
+}
+inline void take(Reader& in, RequestVote& request) {
+    request.pre_vote = take_flag(in);
+    request.last_log = take_position(in);
+    request.transfer = take_flag(in);
+}
+
+inline void put(Writer& out, const RequestVoteResponse& response) {
+    out.number(response.pre_vote).number(response.vote_granted);
+}
+inline void take(Reader& in, RequestVoteResponse& response) {
+    response.pre_vote = take_flag(in);
+    response.vote_granted = take_flag(in);
+}
+
+/// An entry without a command is its term and an empty string: no command is packed as that.
+inline void put(Writer& out, const Append& request) {
+    put(out, request.prev_log);
+    out.number(request.leader_commit.value).number(request.entries.size());
+    for (const auto& [term, content] : request.entries) {
+        out.number(term.value);
+        const auto* command = std::get_if<Command>(&content);
+        if (command)
+            out.bytes(*command->body).number(command->id.process).number(command->id.number);
+        else
+            out.bytes({});
+    }
+    put(out, request.sent);
+    put(out, request.read);
+}
+inline void take(Reader& in, Append& request) {
+    request.prev_log = take_position(in);
+    request.leader_commit = {in.number()};
+    std::uint64_t count = in.number_below(in.remaining());
+    request.entries.reserve(std::min<std::uint64_t>(count, 4096));
+    for (; count > 0 && !in.failed(); --count) {
+        little_raft::Entry<Command> entry{{in.number()}, little_raft::Noop{}};
+        std::string_view body = in.bytes();
+        if (!body.empty())
+            entry.command =
+                Command{{in.number(), in.number()}, std::make_shared<const std::string>(body)};
+        request.entries.push_back(std::move(entry));
+    }
+    request.sent = take_time(in);
+    request.read = take_time(in);
+}
+
+inline void put(Writer& out, const AppendEntriesResponse& response) {
+    out.number(response.success).number(response.match_index.value);
+    put(out, response.hint);
+    out.number(response.snapshot_offset);
+    put(out, response.heard);
+    put(out, response.read);
+}
+inline void take(Reader& in, AppendEntriesResponse& response) {
+    response.success = take_flag(in);
+    response.match_index = {in.number()};
+    response.hint = take_position(in);
+    response.snapshot_offset = in.number();
+    response.heard = take_time(in);
+    response.read = take_time(in);
+}
+
+inline void put(Writer& out, const Install& request) {
+    put(out, request.last_included);
+    out.number(request.offset).bytes(request.data).number(request.done);
+    put(out, request.sent);
+}
+inline void take(Reader& in, Install& request) {
+    request.last_included = take_position(in);
+    request.offset = in.number();
+    request.data = in.bytes();
+    request.done = take_flag(in);
+    request.sent = take_time(in);
+}
+
+inline void put(Writer&, const TimeoutNow&) {}
+inline void take(Reader&, TimeoutNow&) {}
+
+/// Makes the body the one of its kinds that has this number.
+template <std::size_t Kind = 0>
+void take_kind(Reader& in, std::uint64_t kind, Message& message) {
+    if constexpr (Kind < std::variant_size_v<decltype(message.body)>) {
+        if (kind != Kind) return take_kind<Kind + 1>(in, kind, message);
+        take(in, message.body.template emplace<Kind>());
+    }
+}
+}  // namespace detail
+
+inline void encode(const Message& message, std::string& out) {
+    Writer writer(out);
+    writer.number(message.body.index()).number(message.from.value).number(message.to.value);
+    writer.number(message.term.value);
+    std::visit([&](const auto& body) { detail::put(writer, body); }, message.body);
+}
+
+inline std::optional<Message> decode(std::string_view bytes) {
+    Reader reader(bytes);
+    Message message{};
+    std::uint64_t kind = reader.number_below(std::variant_size_v<decltype(message.body)>);
+    message.from = {reader.number()};
+    message.to = {reader.number()};
+    message.term = {reader.number()};
+    detail::take_kind(reader, kind, message);
+    return reader.complete() ? std::optional(std::move(message)) : std::nullopt;
+}
+
+}  // namespace kv
+
+#endif  // KV_WIRE_HPP
