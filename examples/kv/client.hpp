@@ -50,6 +50,8 @@ class Client {
     }
 
     std::size_t open_slots() const { return slots_.size(); }
+    /// Bytes of replies that have not left.
+    std::size_t unread() const { return out.size() + leaving.size(); }
 
     std::string out;          ///< Replies that are to leave.
     std::string leaving;      ///< Those that the socket did not take at once, while it takes them.

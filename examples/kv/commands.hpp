@@ -82,8 +82,10 @@ namespace commands {
 
 inline constexpr std::string_view not_an_integer = "ERR value is not an integer or out of range";
 inline constexpr std::string_view syntax_error = "ERR syntax error";
-/// The longest value that APPEND makes: it goes into one snapshot record and one reply.
+/// The longest value that APPEND makes, and the most values that MGET replies with; in Redis, the
+/// first.
 inline constexpr std::size_t value_bytes_max = 512 * 1024 * 1024;
+inline constexpr std::size_t reply_bytes_max = 512 * 1024 * 1024;
 
 inline std::string lower(std::string_view text) {
     std::string result(text);
@@ -381,6 +383,12 @@ inline void strlen(Store& store, const Words& words, std::string& reply) {
 }
 
 inline void mget(Store& store, const Words& words, std::string& reply) {
+    // A value may be asked for many times, so that a small request has a reply as large as you
+    // like.
+    std::size_t bytes = 0;
+    for (std::size_t i = 1; i < words.size(); ++i)
+        if (const Store::Value* value = store.find(words[i])) bytes += value->text.size();
+    if (bytes > reply_bytes_max) return reply_error(reply, "ERR the reply would be too large");
     reply_array(reply, words.size() - 1);
     for (std::size_t i = 1; i < words.size(); ++i) reply_value(reply, store.find(words[i]));
 }

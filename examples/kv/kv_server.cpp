@@ -2,6 +2,8 @@
 // README.md, and kv_server --help.
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 
@@ -144,7 +146,7 @@ void complete(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) 
                !s.transport.tls_key.empty();
     if (some != all) refuse("--tls-ca, --tls-cert and --tls-key go together");
     if (!s.secret_file.empty()) s.transport.secret = read_secret(s.secret_file);
-    if (members.size() > 1 && !all && s.secret_file.empty())
+    if (!all && s.secret_file.empty())
         refuse("the replicas have to know each other by --secret-file or by TLS");
     if (s.cluster.empty() || s.cluster.size() > 255) refuse("--cluster takes 1 to 255 bytes");
     s.transport.frame_max = s.server.request_bytes_max + (16u << 20);
@@ -165,6 +167,15 @@ void start_log(const Settings& s) {
     spdlog::set_pattern("%Y-%m-%d %H:%M:%S.%e " + std::to_string(s.id) + " %^%l%$ %v");
     spdlog::set_level(spdlog::level::from_str(s.log_level));
     spdlog::flush_on(spdlog::level::info);
+}
+
+/// Each client takes a file descriptor, and what is written is for nobody else to read.
+void prepare_process() {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    umask(077);
 }
 
 int serve(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) {
@@ -197,6 +208,7 @@ int main(int argc, char** argv) {
     auto members = parse_members(settings.bootstrap);
     complete(settings, members);
     try {
+        prepare_process();
         start_log(settings);
         return serve(settings, members);
     } catch (const std::exception& error) {

@@ -393,7 +393,7 @@ class Server {
 
     /// Keeps the sum of what all clients' buffers hold, and hangs up on who asks for too much.
     void count_bytes(Client& client) {
-        std::size_t out = client.out.size() + client.leaving.size();
+        std::size_t out = client.unread();
         std::size_t bytes = client.is_open ? client.in.capacity() + out : 0;
         buffered_ += bytes - client.counted;
         client.counted = bytes;
@@ -481,7 +481,8 @@ class Server {
 
     bool take_read(const std::shared_ptr<Client>& client, const CommandSpec& spec,
                    const Words& words) {
-        if (client->writes > 0) return false;
+        // A client that is slow to read what it asked for is not given more before it has.
+        if (client->writes > 0 || client->unread() > unread_max) return false;
         machine_.read(reads_.add({client, client->open_slot()}), spec, words);
         ++client->reads;
         return true;
@@ -522,6 +523,7 @@ class Server {
                         "carried out, or may be yet, or never");
         waiter->client->fill(waiter->slot, how == Outcome::done ? reply : reply_);
         mark_dirty(waiter->client);
+        count_bytes(*waiter->client);
     }
 
     void end_read(std::uint64_t ticket, Outcome how, std::string_view reply) {
@@ -534,6 +536,7 @@ class Server {
             reply_error(reply_, "CLUSTERDOWN no leader is known; nothing was read, try again");
         waiter->client->fill(waiter->slot, how == Outcome::done ? reply : reply_);
         mark_dirty(waiter->client);
+        count_bytes(*waiter->client);
     }
 
     /// Tells those who have waited too long that nobody knows. Looked at now and then.
@@ -1002,6 +1005,7 @@ class Server {
 
     // =============================================================================================
 
+    static constexpr std::size_t unread_max = 1024 * 1024;
     static constexpr std::string_view redis_version = "7.0.0";  // Whose commands these are.
 
     asio::io_context& io_;

@@ -368,8 +368,9 @@ class Storage {
         } else {
             select.reset();
         }
-        // Whatever the last process wrote and did not sync becomes durable here, before it is told.
-        db_->run("PRAGMA wal_checkpoint(TRUNCATE)");
+        // What the last process wrote and did not sync becomes durable by a write that is synced,
+        // since that syncs the whole file.
+        db_->run("UPDATE replica SET format = 1; PRAGMA wal_checkpoint(TRUNCATE)");
         File(directory_, O_RDONLY | O_DIRECTORY | O_CLOEXEC).sync();
     }
 
