@@ -382,10 +382,11 @@ class Storage {
         if (!select.is_null(1)) stored_.voted_for = {{select.number(1)}};
         stored_.last_included = {{select.number(2)}, {select.number(3)}};
         select.reset();
-        Database::Statement log(
-            *db_, "SELECT log_index, term, process, number, body FROM log ORDER BY log_index");
-        last_ = stored_.last_included.index;
-        for (bool row = log(); row; row = log.step()) {
+        Database::Statement log(*db_,
+                                "SELECT log_index, term, process, number, body FROM log"
+                                " WHERE log_index > ? ORDER BY log_index");
+        last_ = compacted_ = stored_.last_included.index;
+        for (bool row = log(last_.value); row; row = log.step()) {
             if (log.number(0) != (++last_).value)
                 throw DiskError(directory_ + "/raft.db: the log lacks an entry at " +
                                 std::to_string(last_.value));
@@ -395,6 +396,8 @@ class Storage {
                                         std::make_shared<const std::string>(log.bytes(4))};
             stored_.entries.push_back(std::move(entry));
         }
+        Database::Statement first(*db_, "SELECT min(log_index) FROM log");
+        cut_ = first() && !first.is_null(0) ? little_raft::Index{first.number(0) - 1} : compacted_;
     }
 
     void begin() {
@@ -443,6 +446,7 @@ class Storage {
         }
         if (job_.compacted) write_compacted();
         if (job_.first) write_entries();
+        cut_some();
         sql.commit();
     }
 
@@ -454,8 +458,18 @@ class Storage {
         bool held = term_at(index.value) && term_at.number(0) == term.value;
         term_at.reset();
         statements_->compacted(index.value, term.value);
-        held ? statements_->cut_front(index.value) : statements_->cut_back(std::uint64_t{0});
-        if (!held) last_ = index;
+        compacted_ = index;
+        if (held) return;
+        statements_->cut_back(std::uint64_t{0});
+        last_ = cut_ = index;
+    }
+
+    /// What was compacted goes bit by bit, faster than new entries come, since to delete a hundred
+    /// thousand rows at once would hold up a sync for as long.
+    void cut_some() {
+        if (cut_ >= compacted_) return;
+        cut_ = std::min(compacted_, cut_ + (500 + 4 * job_.entries.size()));
+        statements_->cut_front(cut_.value);
     }
 
     void write_entries() {
@@ -477,8 +491,10 @@ class Storage {
     File lock_;
     SnapshotFile file_;
     std::optional<Database> db_;
-    std::optional<Statements> statements_;      // Only the thread uses it, once that is there,
-    little_raft::Index last_;                   // ... and this: the last entry in the table.
+    std::optional<Statements> statements_;  // Only the thread uses it, once that is there.
+    // So long these are the thread's, too: the last entry in the table, up to where entries are to
+    // go, and up to where they have gone.
+    little_raft::Index last_, compacted_, cut_;
     little_raft::StoredState<Command> stored_;  // Until load() takes it.
     std::optional<Snapshot> saved_snapshot_;    // Until the library takes it, at its start.
     bool has_snapshot_ = false;

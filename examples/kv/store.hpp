@@ -20,6 +20,7 @@ namespace kv {
 
 // ===== Slots =====================================================================================
 
+/// Of Redis Cluster.
 inline constexpr std::size_t slot_count = 16384;
 
 /// CRC-16/XMODEM, by which Redis Cluster spreads keys.
@@ -96,7 +97,8 @@ inline std::optional<std::uint64_t> unpack_command(std::string_view body, Words&
 /// see a key expire at the same place in the log, and reads on any of them agree.
 ///
 /// Keys are kept by slots, each a small hash table. So no table is ever so large that to grow it
-/// would hold up the replica, and SCAN has a cursor that means the same on all replicas.
+/// would hold up the replica, and SCAN has a cursor that means the same on all replicas. There are
+/// as many as fit the processor's cache.
 class Store {
  public:
     struct Value {
@@ -127,13 +129,13 @@ class Store {
 
     /// Nothing if there is no such key. Valid until the next change.
     const Value* find(std::string_view key) const {
-        const Slot& slot = slots_[crc16(key) % slot_count];
+        const Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
         return found == slot.end() ? nullptr : &found->second;
     }
 
     void set(std::string_view key, std::string text, std::uint64_t expires) {
-        Slot& slot = slots_[crc16(key) % slot_count];
+        Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
         bool added = found == slot.end();
         if (added) found = slot.emplace(std::string(key), Value{}).first;
@@ -146,7 +148,7 @@ class Store {
 
     /// False if there is no such key. 0: it no longer expires.
     bool set_expiry(std::string_view key, std::uint64_t expires) {
-        Slot& slot = slots_[crc16(key) % slot_count];
+        Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
         if (found == slot.end()) return false;
         expire(*found, expires);
@@ -154,7 +156,7 @@ class Store {
     }
 
     bool erase(std::string_view key) {
-        Slot& slot = slots_[crc16(key) % slot_count];
+        Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
         if (found == slot.end()) return false;
         expire(*found, 0);
@@ -176,12 +178,12 @@ class Store {
     /// while is shown, whatever else comes and goes.
     std::size_t scan(std::size_t cursor, std::size_t count, auto show) const {
         std::size_t seen = 0;
-        while (cursor < slot_count && seen < count)
+        while (cursor < slots && seen < count)
             for (const auto& [key, value] : slots_[cursor++]) {
                 show(std::string_view(key));
                 ++seen;
             }
-        return cursor < slot_count ? cursor : 0;
+        return cursor < slots ? cursor : 0;
     }
 
     /// The whole state as bytes: a snapshot.
@@ -223,6 +225,7 @@ class Store {
     };
     // Its nodes stay where they are, so that expiries_ may refer to the keys in them.
     using Slot = std::unordered_map<std::string, Value, Hash, std::equal_to<>>;
+    static constexpr std::size_t slots = 4096;
     static constexpr std::uint64_t overhead = 128;  // Of a key, about, in its nodes.
 
     void expire(Slot::value_type& entry, std::uint64_t expires) {
@@ -232,7 +235,7 @@ class Store {
         if (expires != 0) expiries_.insert({expires, key});
     }
 
-    std::vector<Slot> slots_ = std::vector<Slot>(slot_count);
+    std::vector<Slot> slots_ = std::vector<Slot>(slots);
     std::set<std::pair<std::uint64_t, std::string_view>> expiries_;
     std::uint64_t time_ = 0;
     std::size_t size_ = 0;
