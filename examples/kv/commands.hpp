@@ -8,6 +8,7 @@
 #define KV_COMMANDS_HPP
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 #include "store.hpp"
