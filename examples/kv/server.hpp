@@ -152,7 +152,8 @@ class Server {
         Time wake = std::min(due_, now + std::chrono::milliseconds(100));
         if (auto next = machine_.store().next_expiry(); next && is_leader() && !expiry_proposed_) {
             std::uint64_t wall = wall_clock();
-            wake = std::min(wake, now + std::chrono::milliseconds(*next > wall ? *next - wall : 0));
+            std::uint64_t left = *next > wall ? std::min<std::uint64_t>(*next - wall, 100) : 0;
+            wake = std::min(wake, now + std::chrono::milliseconds(left));
         }
         if (is_due(now)) wake = now;
         if (armed_ <= wake && armed_ > now) return;
