@@ -2,217 +2,139 @@
 // satisfies little_raft's Storage, and syncs in a thread of its own, so that the replica goes on
 // meanwhile.
 //
-//     raft.db    sqlite3 raft.db 'select log_index, term, length(body) from log' shows the log
+//     raft.db    sqlite3 raft.db 'select first_index, last_index, length(entries) from log'
 //     snapshot   written as snapshot.new, synced, and renamed, so that there always is a whole one
 //     lock       held by the process that has the directory
 #ifndef KV_STORAGE_HPP
 #define KV_STORAGE_HPP
 
-#include <fcntl.h>
-#include <openssl/evp.h>
-#include <sqlite3.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <cerrno>
 #include <condition_variable>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <functional>
-#include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <thread>
 
-#include "little_raft.hpp"
-#include "store.hpp"
+#include "disk.hpp"
+#include "wire.hpp"
 
 namespace kv {
 
-/// What the disk refused, or what it held that no replica wrote; in words for people.
-struct DiskError : std::runtime_error {
-    using runtime_error::runtime_error;
-    static DiskError of_errno(const std::string& what) {
-        return DiskError(what + ": " + std::strerror(errno));
-    }
-};
+// ===== The log's table ===========================================================================
 
-/// A file descriptor that closes itself.
-class File {
+/// Entries in runs: what one sync writes is a row or a few, since a row for each entry would cost
+/// more than all else that a write does. A row has a checksum, since SQLite has none.
+class LogTable {
  public:
-    File(const std::string& path, int flags) : path_(path), fd_(::open(path.c_str(), flags, 0600)) {
-        if (fd_ < 0) throw DiskError::of_errno("cannot open " + path);
-    }
-    File(const File&) = delete;
-    ~File() { ::close(fd_); }
+    using Index = little_raft::Index;
 
-    void write(std::string_view bytes) {
-        while (!bytes.empty()) {
-            ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-            if (written < 0 && errno == EINTR) continue;
-            if (written < 0) throw DiskError::of_errno("cannot write " + path_);
-            bytes.remove_prefix(static_cast<std::size_t>(written));
+    static constexpr const char* schema =
+        "CREATE TABLE IF NOT EXISTS log (first_index INTEGER PRIMARY KEY,"
+        " last_index INTEGER NOT NULL, sha256 BLOB NOT NULL, entries BLOB NOT NULL)";
+
+    explicit LogTable(Database& db)
+        : all_(db,
+               "SELECT first_index, last_index, sha256, entries FROM log"
+               " WHERE last_index > ? ORDER BY first_index"),
+          run_at_(db,
+                  "SELECT first_index, last_index, sha256, entries FROM log"
+                  " WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1"),
+          first_(db, "SELECT min(first_index) FROM log"),
+          cut_front_(db, "DELETE FROM log WHERE first_index <= ? AND last_index <= ?"),
+          cut_back_(db, "DELETE FROM log WHERE first_index >= ?"),
+          insert_(db, "INSERT INTO log VALUES (?, ?, ?, ?)") {}
+
+    /// Called once, before all else: the entries behind `base`.
+    Entries load(Index base) {
+        Entries entries;
+        last_ = compacted_ = cut_ = base;
+        for (bool row = all_(base.value); row; row = all_.step()) {
+            Run run = read(all_);
+            bool first = last_ == base && run.first <= base + 1;
+            if (!first && run.first != last_ + 1)
+                throw DiskError("the log lacks an entry at " + std::to_string(last_.value + 1));
+            auto skip = static_cast<std::ptrdiff_t>(last_ + 1 - run.first);
+            entries.insert(entries.end(), run.entries.begin() + skip, run.entries.end());
+            last_ = run.last();
         }
+        if (first_() && !first_.is_null(0)) cut_ = Index{first_.number(0) - 1};
+        first_.reset();
+        return entries;
     }
-    void sync() {
-        if (::fsync(fd_) != 0) throw DiskError::of_errno("cannot sync " + path_);
+
+    /// The log ends with these, whatever was there from `first` on.
+    void append(Index first, const Entries& entries) {
+        if (first <= last_) cut_from(first);
+        for (std::size_t i = 0; i < entries.size(); i += run_max) {
+            std::size_t count = std::min(run_max, entries.size() - i);
+            insert(first + i, std::span(entries).subspan(i, count));
+        }
+        last_ = first + entries.size() - 1;
     }
-    bool lock() { return ::flock(fd_, LOCK_EX | LOCK_NB) == 0; }
+
+    /// A log that does not hold the entry was replaced by a snapshot as a whole: what follows that
+    /// place may be another history.
+    void compact(little_raft::LogPosition at) {
+        compacted_ = at.index;
+        bool held = false;
+        if (run_at_(at.index.value)) {
+            Run run = read(run_at_);
+            held = at.index <= run.last() && run.entries[at.index - run.first].term == at.term;
+        }
+        run_at_.reset();
+        if (held) return;
+        cut_back_(std::uint64_t{0});
+        last_ = cut_ = at.index;
+    }
+
+    /// What was compacted goes bit by bit, faster than new entries come, since to delete a hundred
+    /// thousand rows at once would hold up a sync for as long.
+    void cut_some(std::size_t added) {
+        if (cut_ >= compacted_) return;
+        cut_ = std::min(compacted_, cut_ + (1000 + 4 * added));
+        cut_front_(cut_.value, cut_.value);
+    }
 
  private:
-    std::string path_;
-    int fd_;
-};
-
-/// A SQLite database, and statements that are prepared once. Each throws what goes wrong.
-class Database {
- public:
-    explicit Database(const std::string& path) : path_(path) {
-        int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-        check(sqlite3_open_v2(path.c_str(), &db_, flags, nullptr));
-        sqlite3_busy_timeout(db_, 5000);  // Somebody may look at it with sqlite3.
-    }
-    Database(const Database&) = delete;
-    ~Database() { sqlite3_close_v2(db_); }
-
-    void run(const char* sql) { check(sqlite3_exec(db_, sql, nullptr, nullptr, nullptr)); }
-
-    class Statement {
-     public:
-        Statement(Database& db, const char* sql) : db_(db) {
-            unsigned flags = SQLITE_PREPARE_PERSISTENT;
-            db_.check(sqlite3_prepare_v3(db_.db_, sql, -1, flags, &statement_, nullptr));
-        }
-        Statement(const Statement&) = delete;
-        ~Statement() { sqlite3_finalize(statement_); }
-
-        /// Binds values to the statement's places and runs it. True: there is a row to read.
-        bool operator()(auto... values) {
-            sqlite3_reset(statement_);
-            int place = 0;
-            (bind(++place, values), ...);
-            return step();
-        }
-        /// Goes on to the next row. A statement that is through lets go of the database.
-        bool step() {
-            int result = sqlite3_step(statement_);
-            if (result == SQLITE_ROW) return true;
-            if (result != SQLITE_DONE) db_.check(result);
-            db_.check(sqlite3_reset(statement_));
-            return false;
-        }
-        void reset() { sqlite3_reset(statement_); }
-        bool is_null(int column) const {
-            return sqlite3_column_type(statement_, column) == SQLITE_NULL;
-        }
-        std::uint64_t number(int column) const {
-            return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
-        }
-        std::string bytes(int column) const {
-            const void* data = sqlite3_column_blob(statement_, column);
-            auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement_, column));
-            return data ? std::string(static_cast<const char*>(data), size) : std::string();
-        }
-
-     private:
-        void bind(int place, std::uint64_t value) {
-            db_.check(sqlite3_bind_int64(statement_, place, static_cast<sqlite3_int64>(value)));
-        }
-        void bind(int place, std::string_view bytes) {
-            db_.check(sqlite3_bind_blob64(statement_, place, bytes.data(), bytes.size(), nullptr));
-        }
-        void bind(int place, std::nullopt_t) { db_.check(sqlite3_bind_null(statement_, place)); }
-
-        Database& db_;
-        sqlite3_stmt* statement_ = nullptr;
+    struct Run {
+        Index first;
+        Entries entries;
+        Index last() const { return first + entries.size() - 1; }
     };
+    static constexpr std::size_t run_max = 4096;
 
- private:
-    void check(int result) {
-        if (result == SQLITE_OK) return;
-        std::string text = path_ + ": " + (db_ ? sqlite3_errmsg(db_) : sqlite3_errstr(result));
-        int cause = db_ ? sqlite3_system_errno(db_) : 0;
-        if (cause != 0) text += std::string(" (") + std::strerror(cause) + ")";
-        throw DiskError(text);
+    static Run read(Database::Statement& row) {
+        std::string bytes = row.bytes(3);
+        Run run{{row.number(0)}, {}};
+        Reader reader(bytes);
+        run.entries = take_entries(reader);
+        if (sha256({bytes}) != row.bytes(2) || !reader.complete() || run.entries.empty() ||
+            run.last().value != row.number(1))
+            throw DiskError("the log is damaged at " + std::to_string(run.first.value) +
+                            "; if the other replicas are well, replace this one");
+        return run;
     }
 
-    std::string path_;
-    sqlite3* db_ = nullptr;
-};
-
-// ===== The snapshot's file =======================================================================
-// A line that says what it is; index, term, and the data's size; the data; SHA-256 of all that.
-
-using Snapshot = little_raft::Snapshot<std::string>;
-
-class SnapshotFile {
- public:
-    explicit SnapshotFile(std::string directory) : directory_(std::move(directory)) {}
-
-    /// Nothing if there is none. One that is damaged is thrown about.
-    std::optional<Snapshot> read() const {
-        std::string path = directory_ + "/snapshot";
-        if (!std::filesystem::exists(path)) return std::nullopt;
-        std::string bytes(std::filesystem::file_size(path), '\0');
-        std::ifstream(path, std::ios::binary)
-            .read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-        std::string_view rest = bytes;
-        bool whole = rest.size() > magic.size() + digest_size && rest.starts_with(magic);
-        if (whole) {
-            std::string_view digest = rest.substr(rest.size() - digest_size);
-            rest.remove_suffix(digest_size);
-            whole = digest_of({rest}) == digest;
-            rest.remove_prefix(magic.size());
-        }
-        Reader reader(whole ? rest : std::string_view());
-        Snapshot snapshot{{reader.number()}, {reader.number()}, {}};
-        std::uint64_t size = reader.number();
-        if (reader.failed() || reader.remaining() != size)
-            throw DiskError(path + " is damaged; if the other replicas are well, replace this one");
-        snapshot.data = rest.substr(rest.size() - size);
-        return snapshot;
+    void insert(Index first, std::span<const little_raft::Entry<Command>> entries) {
+        std::string bytes;
+        Writer writer(bytes);
+        put_entries(writer, entries);
+        insert_(first.value, first.value + entries.size() - 1, std::string_view(sha256({bytes})),
+                std::string_view(bytes));
     }
 
-    /// It is there as a whole, and will be after a crash, or the old one still is.
-    void write(const Snapshot& snapshot) const {
-        std::string head(magic);
-        Writer(head)
-            .number(snapshot.last_included_index.value)
-            .number(snapshot.last_included_term.value)
-            .number(snapshot.data.size());
-        std::string path = directory_ + "/snapshot";
-        {
-            File file(path + ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
-            file.write(head);
-            file.write(snapshot.data);
-            file.write(digest_of({head, snapshot.data}));
-            file.sync();
-        }
-        if (::rename((path + ".new").c_str(), path.c_str()) != 0)
-            throw DiskError::of_errno("cannot rename " + path + ".new");
-        File(directory_, O_RDONLY | O_DIRECTORY | O_CLOEXEC).sync();
+    void cut_from(Index at) {
+        cut_back_(at.value);
+        bool some = run_at_(at.value);
+        Run run = some ? read(run_at_) : Run{};
+        run_at_.reset();
+        if (!some || run.last() < at) return;
+        cut_back_(run.first.value);
+        insert(run.first, std::span(run.entries).first(at - run.first));
     }
 
- private:
-    static constexpr std::string_view magic = "little_raft kv snapshot 1\n";
-    static constexpr std::size_t digest_size = 32;
-
-    static std::string digest_of(std::initializer_list<std::string_view> parts) {
-        std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
-                                                                   EVP_MD_CTX_free);
-        std::string digest(digest_size, '\0');
-        auto* out = reinterpret_cast<unsigned char*>(digest.data());
-        bool done = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
-        for (std::string_view part : parts)
-            done = done && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
-        if (!done || EVP_DigestFinal_ex(context.get(), out, nullptr) != 1)
-            throw DiskError("OpenSSL cannot compute SHA-256");
-        return digest;
-    }
-
-    std::string directory_;
+    Database::Statement all_, run_at_, first_, cut_front_, cut_back_, insert_;
+    // The last entry in the table, up to where entries are to go, and up to where they have gone.
+    Index last_, compacted_, cut_;
 };
 
 // ===== Storage ===================================================================================
@@ -225,8 +147,6 @@ class SnapshotFile {
 /// this is what the library wants of a snapshot, and the replica does not wait for it.
 class Storage {
  public:
-    using Entries = std::vector<little_raft::Entry<Command>>;
-
     /// Opens the directory, makes it if there is none, and reads what is there; throws DiskError if
     /// that cannot be, or if it is another replica's. `ended` is called in the storage's thread.
     Storage(const std::string& directory, std::string_view cluster, std::uint64_t replica,
@@ -238,10 +158,10 @@ class Storage {
         if (!lock_.lock()) throw DiskError(directory + " is in use by another process");
         db_.emplace(directory + "/raft.db");
         create_tables(cluster, replica);
+        statements_.emplace(*db_);
         load_log();
         saved_snapshot_ = file_.read();
         has_snapshot_ = saved_snapshot_.has_value();
-        statements_.emplace(*db_);
         thread_ = std::thread([this] { work(); });
     }
 
@@ -326,11 +246,9 @@ class Storage {
               commit(db, "COMMIT"),
               vote(db, "UPDATE replica SET term = ?, voted_for = ?"),
               compacted(db, "UPDATE replica SET compacted_index = ?, compacted_term = ?"),
-              term_at(db, "SELECT term FROM log WHERE log_index = ?"),
-              cut_front(db, "DELETE FROM log WHERE log_index <= ?"),
-              cut_back(db, "DELETE FROM log WHERE log_index >= ?"),
-              insert(db, "INSERT INTO log VALUES (?, ?, ?, ?, ?)") {}
-        Database::Statement begin, commit, vote, compacted, term_at, cut_front, cut_back, insert;
+              log(db) {}
+        Database::Statement begin, commit, vote, compacted;
+        LogTable log;
     };
 
     static const std::string& make(const std::string& directory) {
@@ -350,12 +268,9 @@ class Storage {
         if (check.bytes(0) != "ok") throw DiskError(directory_ + "/raft.db: " + check.bytes(0));
         check.reset();
         db_->run(
-            "BEGIN IMMEDIATE;"
             "CREATE TABLE IF NOT EXISTS replica (format INTEGER, cluster BLOB, id INTEGER,"
-            " term INTEGER, voted_for INTEGER, compacted_index INTEGER, compacted_term INTEGER);"
-            "CREATE TABLE IF NOT EXISTS log (log_index INTEGER PRIMARY KEY, term INTEGER NOT NULL,"
-            " process INTEGER, number INTEGER, body BLOB);"
-            "COMMIT");
+            " term INTEGER, voted_for INTEGER, compacted_index INTEGER, compacted_term INTEGER)");
+        db_->run(LogTable::schema);
         Database::Statement select(*db_, "SELECT format, cluster, id FROM replica");
         if (!select()) {
             Database::Statement insert(*db_, "INSERT INTO replica VALUES (1, ?, ?, 0, NULL, 0, 0)");
@@ -382,22 +297,7 @@ class Storage {
         if (!select.is_null(1)) stored_.voted_for = {{select.number(1)}};
         stored_.last_included = {{select.number(2)}, {select.number(3)}};
         select.reset();
-        Database::Statement log(*db_,
-                                "SELECT log_index, term, process, number, body FROM log"
-                                " WHERE log_index > ? ORDER BY log_index");
-        last_ = compacted_ = stored_.last_included.index;
-        for (bool row = log(last_.value); row; row = log.step()) {
-            if (log.number(0) != (++last_).value)
-                throw DiskError(directory_ + "/raft.db: the log lacks an entry at " +
-                                std::to_string(last_.value));
-            little_raft::Entry<Command> entry{{log.number(1)}, little_raft::Noop{}};
-            if (!log.is_null(4))
-                entry.command = Command{{log.number(2), log.number(3)},
-                                        std::make_shared<const std::string>(log.bytes(4))};
-            stored_.entries.push_back(std::move(entry));
-        }
-        Database::Statement first(*db_, "SELECT min(log_index) FROM log");
-        cut_ = first() && !first.is_null(0) ? little_raft::Index{first.number(0) - 1} : compacted_;
+        stored_.entries = statements_->log.load(stored_.last_included.index);
     }
 
     void begin() {
@@ -444,46 +344,13 @@ class Storage {
             auto [term, vote] = *job_.vote;
             vote ? sql.vote(term.value, vote->value) : sql.vote(term.value, std::nullopt);
         }
-        if (job_.compacted) write_compacted();
-        if (job_.first) write_entries();
-        cut_some();
-        sql.commit();
-    }
-
-    /// A log that does not hold the entry was replaced by a snapshot as a whole: what follows that
-    /// place may be another history.
-    void write_compacted() {
-        auto [index, term] = *job_.compacted;
-        Database::Statement& term_at = statements_->term_at;
-        bool held = term_at(index.value) && term_at.number(0) == term.value;
-        term_at.reset();
-        statements_->compacted(index.value, term.value);
-        compacted_ = index;
-        if (held) return;
-        statements_->cut_back(std::uint64_t{0});
-        last_ = cut_ = index;
-    }
-
-    /// What was compacted goes bit by bit, faster than new entries come, since to delete a hundred
-    /// thousand rows at once would hold up a sync for as long.
-    void cut_some() {
-        if (cut_ >= compacted_) return;
-        cut_ = std::min(compacted_, cut_ + (500 + 4 * job_.entries.size()));
-        statements_->cut_front(cut_.value);
-    }
-
-    void write_entries() {
-        little_raft::Index at = *job_.first;
-        if (at <= last_) statements_->cut_back(at.value);
-        for (const auto& [term, command] : job_.entries) {
-            if (auto* said = std::get_if<Command>(&command))
-                statements_->insert(at.value, term.value, said->id.process, said->id.number,
-                                    std::string_view(*said->body));
-            else
-                statements_->insert(at.value, term.value, std::nullopt, std::nullopt, std::nullopt);
-            last_ = at;
-            ++at;
+        if (job_.compacted) {
+            sql.compacted(job_.compacted->index.value, job_.compacted->term.value);
+            sql.log.compact(*job_.compacted);
         }
+        if (job_.first) sql.log.append(*job_.first, job_.entries);
+        sql.log.cut_some(job_.entries.size());
+        sql.commit();
     }
 
     std::function<void()> ended_;
@@ -491,10 +358,7 @@ class Storage {
     File lock_;
     SnapshotFile file_;
     std::optional<Database> db_;
-    std::optional<Statements> statements_;  // Only the thread uses it, once that is there.
-    // So long these are the thread's, too: the last entry in the table, up to where entries are to
-    // go, and up to where they have gone.
-    little_raft::Index last_, compacted_, cut_;
+    std::optional<Statements> statements_;      // Only the thread uses it, once that is there.
     little_raft::StoredState<Command> stored_;  // Until load() takes it.
     std::optional<Snapshot> saved_snapshot_;    // Until the library takes it, at its start.
     bool has_snapshot_ = false;

@@ -4,6 +4,7 @@
 #define KV_WIRE_HPP
 
 #include <algorithm>
+#include <span>
 
 #include "little_raft.hpp"
 #include "store.hpp"
@@ -11,6 +12,37 @@
 namespace kv {
 
 using Message = little_raft::Message<Command, std::string>;
+using Entries = std::vector<little_raft::Entry<Command>>;
+
+/// How many, and each one's term and what it says: an empty string if it has no command, since no
+/// command is packed as that.
+inline void put_entries(Writer& out, std::span<const little_raft::Entry<Command>> entries) {
+    out.number(entries.size());
+    for (const auto& [term, content] : entries) {
+        out.number(term.value);
+        const auto* command = std::get_if<Command>(&content);
+        if (command)
+            out.bytes(*command->body).number(command->id.process).number(command->id.number);
+        else
+            out.bytes({});
+    }
+}
+
+/// Those before the first that makes no sense, which the reader remembers.
+inline Entries take_entries(Reader& in) {
+    Entries entries;
+    std::uint64_t count = in.number();
+    entries.reserve(std::min({count, in.remaining(), std::uint64_t{4096}}));
+    for (; count > 0 && !in.failed(); --count) {
+        little_raft::Entry<Command> entry{{in.number()}, little_raft::Noop{}};
+        std::string_view body = in.bytes();
+        if (!body.empty())
+            entry.command =
+                Command{{in.number(), in.number()}, std::make_shared<const std::string>(body)};
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
 
 namespace detail {
 using little_raft::Duration, little_raft::Index, little_raft::LogPosition, little_raft::Term,
@@ -51,34 +83,17 @@ inline void take(Reader& in, RequestVoteResponse& response) {
     response.vote_granted = take_flag(in);
 }
 
-/// An entry without a command is its term and an empty string: no command is packed as that.
 inline void put(Writer& out, const Append& request) {
     put(out, request.prev_log);
-    out.number(request.leader_commit.value).number(request.entries.size());
-    for (const auto& [term, content] : request.entries) {
-        out.number(term.value);
-        const auto* command = std::get_if<Command>(&content);
-        if (command)
-            out.bytes(*command->body).number(command->id.process).number(command->id.number);
-        else
-            out.bytes({});
-    }
+    out.number(request.leader_commit.value);
+    put_entries(out, request.entries);
     put(out, request.sent);
     put(out, request.read);
 }
 inline void take(Reader& in, Append& request) {
     request.prev_log = take_position(in);
     request.leader_commit = {in.number()};
-    std::uint64_t count = in.number_below(in.remaining());
-    request.entries.reserve(std::min<std::uint64_t>(count, 4096));
-    for (; count > 0 && !in.failed(); --count) {
-        little_raft::Entry<Command> entry{{in.number()}, little_raft::Noop{}};
-        std::string_view body = in.bytes();
-        if (!body.empty())
-            entry.command =
-                Command{{in.number(), in.number()}, std::make_shared<const std::string>(body)};
-        request.entries.push_back(std::move(entry));
-    }
+    request.entries = take_entries(in);
     request.sent = take_time(in);
     request.read = take_time(in);
 }
