@@ -281,7 +281,8 @@ inline void set(Store& store, const Words& words, std::string& reply) {
     if (!options.parse(words)) return reply_error(reply, syntax_error);
     std::optional<std::int64_t> when;
     if (options.clock && !(when = set_expiry(store, options, words[0], reply))) return;
-    const Store::Value* old = store.find(words[1]);
+    bool looks = options.nx || options.xx || options.get || options.keep;
+    const Store::Value* old = looks ? store.find(words[1]) : nullptr;
     bool sets = !(options.nx && old) && !(options.xx && !old);
     if (options.get)
         reply_value(reply, old);

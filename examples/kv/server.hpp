@@ -984,6 +984,8 @@ class Server {
             {"messages_dropped", to_text(status.counters.dropped)},
             {"messages_malformed", to_text(status.counters.malformed)},
             {"snapshots_sent", to_text(status.counters.snapshots_sent)},
+            {"sent", by_kind(status.counters.sent)},
+            {"received", by_kind(status.counters.received)},
         };
         for (const auto& peer : status.progress) {
             auto member = transport_.members().find(peer.id);
@@ -995,6 +997,17 @@ class Server {
             fields.push_back({"member_" + to_text(peer.id.value), text});
         }
         return fields;
+    }
+
+    static std::string by_kind(const std::uint64_t (&counts)[6]) {
+        static constexpr std::string_view kinds[] = {
+            "request_vote",    "vote_response",    "append_entries",
+            "append_response", "install_snapshot", "timeout_now",
+        };
+        std::string text;
+        for (std::size_t i = 0; i < std::size(kinds); ++i)
+            text += (i > 0 ? "," : "") + std::string(kinds[i]) + "=" + to_text(counts[i]);
+        return text;
     }
 
     Fields keyspace_fields() {
