@@ -38,8 +38,6 @@ class Machine {
 
     const Store& store() const { return store_; }
     bool has_pending() const { return !writes_.empty() || !reads_.empty(); }
-    bool has_pending_reads() const { return !reads_.empty(); }
-    std::size_t pending_writes() const { return writes_.size(); }
 
     void write(std::uint64_t ticket, std::uint64_t time, const Words& words) {
         auto body = std::make_shared<const std::string>(pack_command(time, words));
@@ -51,13 +49,13 @@ class Machine {
 
     /// Ends the writes that the replica has not taken yet; none of them was proposed.
     void refuse_pending_writes() {
-        for (const Command& write : std::exchange(writes_, {}))
+        for (const Command& write : take_all(writes_))
             write_ended_(write.id.number, Outcome::not_leader, {});
     }
 
     // ----- What the library calls ----------------------------------------------------------------
 
-    std::vector<Command> get_pending_transitions() { return std::exchange(writes_, {}); }
+    std::vector<Command> get_pending_transitions() { return take_all(writes_); }
 
     /// The reply stands in reply_ until the library says, right afterwards, whose it is.
     void apply_transition(const Command& command) {
@@ -65,9 +63,10 @@ class Machine {
         auto time = unpack_command(*command.body, words_);
         if (!time) return reply_error(reply_, "ERR the log holds what is no command");
         store_.advance(*time);
-        const CommandSpec* spec = words_.empty() ? nullptr : find_command(words_[0]);
-        if (spec && spec->kind == Kind::write && fits(*spec, words_.size()))
-            spec->run(store_, words_, reply_);
+        if (words_.empty()) return;
+        const CommandSpec* spec = find_command(words_[0]);
+        bool known = spec && spec->kind == Kind::write && fits(*spec, words_.size());
+        known ? spec->run(store_, words_, reply_) : reply_unknown_command(reply_, words_);
     }
 
     void register_transition_state(CommandId id, little_raft::TransitionState state) {
@@ -89,7 +88,7 @@ class Machine {
         }
     }
 
-    std::vector<Read> get_pending_reads() { return std::exchange(reads_, {}); }
+    std::vector<Read> get_pending_reads() { return take_all(reads_); }
 
     void apply_read(const Read& read) {
         reply_.clear();
@@ -128,6 +127,16 @@ class Machine {
     const std::string& error() const { return error_; }
 
  private:
+    /// As many will come again, likely.
+    template <class T>
+    static std::vector<T> take_all(std::vector<T>& pending) {
+        std::vector<T> taken;
+        if (pending.empty()) return taken;
+        taken.reserve(pending.size());
+        std::swap(taken, pending);
+        return taken;
+    }
+
     Storage& storage_;
     std::uint64_t process_;
     Ended write_ended_, read_ended_;

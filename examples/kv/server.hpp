@@ -275,6 +275,7 @@ class Server {
         std::error_code error;
         socket.non_blocking(true, error);
         if (!error) socket.set_option(tcp::no_delay(true), error);
+        if (!error) socket.set_option(asio::socket_base::keep_alive(true), error);
         if (error) return;
         if (clients_.size() >= options_.clients_max) {
             socket.write_some(asio::buffer("-ERR max number of clients reached\r\n", 36), error);
@@ -439,6 +440,11 @@ class Server {
         if (client->open_slots() >= options_.pipeline_max) return false;
         const CommandSpec* spec = find_command(words[0]);
         reply_.clear();
+        if (!spec && is_http(words[0])) {
+            client->closes = true;
+            mark_dirty(client);
+            return true;
+        }
         if (!spec)
             reply_unknown_command(reply_, words);
         else if (!fits(*spec, words.size()))
@@ -453,6 +459,13 @@ class Server {
             serve(client, spec->name, words);
         answer_now(client);
         return true;
+    }
+
+    /// A browser that was lured into talking to this port: nothing that it goes on to say counts.
+    bool is_http(std::string_view word) {
+        bool http = equals_nocase(word, "post") || equals_nocase(word, "host:");
+        if (http) spdlog::warn("a client that speaks HTTP was hung up on");
+        return http;
     }
 
     bool take_write(const std::shared_ptr<Client>& client, const CommandSpec& spec,
