@@ -42,16 +42,20 @@ class Client {
             Slot& later = slots_[slot - first_];
             later.reply = reply;
             later.filled = true;
+            held_ += reply.size();
             return;
         }
         out += reply;
         pop();
-        for (; !slots_.empty() && slots_.front().filled; pop()) out += slots_.front().reply;
+        for (; !slots_.empty() && slots_.front().filled; pop()) {
+            out += slots_.front().reply;
+            held_ -= slots_.front().reply.size();
+        }
     }
 
     std::size_t open_slots() const { return slots_.size(); }
     /// Bytes of replies that have not left.
-    std::size_t unread() const { return out.size() + leaving.size(); }
+    std::size_t unread() const { return out.size() + leaving.size() + held_; }
 
     std::string out;          ///< Replies that are to leave.
     std::string leaving;      ///< Those that the socket did not take at once, while it takes them.
@@ -71,6 +75,7 @@ class Client {
 
     std::deque<Slot> slots_;
     std::uint64_t first_ = 0;
+    std::size_t held_ = 0;  // Bytes of replies that wait for earlier ones.
 };
 
 }  // namespace kv

@@ -8,7 +8,10 @@
 #define KV_COMMANDS_HPP
 
 #include <algorithm>
+#include <cctype>
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <limits>
 
 #include "store.hpp"
@@ -110,6 +113,7 @@ inline void reply_value(std::string& reply, const Store::Value* value) {
 struct Clock {
     std::int64_t unit;
     bool absolute;
+    friend bool operator==(const Clock&, const Clock&) = default;
 };
 
 /// When it is that these words name, in milliseconds since 1970. Nothing, and an error in the
@@ -247,7 +251,7 @@ struct SetOptions {
                 get = true;
             else if (equals_nocase(word, "keepttl") && !clock)
                 keep = true;
-            else if (i + 1 == words.size() || clock || keep || !set_clock(word))
+            else if (i + 1 == words.size() || keep || !set_clock(word))
                 return false;
             else
                 when = words[++i];
@@ -255,12 +259,16 @@ struct SetOptions {
         return !(nx && xx);
     }
 
+    /// The same unit may come twice, and the last one counts; another may not.
     bool set_clock(std::string_view word) {
-        if (equals_nocase(word, "ex")) clock = {1000, false};
-        if (equals_nocase(word, "px")) clock = {1, false};
-        if (equals_nocase(word, "exat")) clock = {1000, true};
-        if (equals_nocase(word, "pxat")) clock = {1, true};
-        return clock.has_value();
+        std::optional<Clock> said;
+        if (equals_nocase(word, "ex")) said = {1000, false};
+        if (equals_nocase(word, "px")) said = {1, false};
+        if (equals_nocase(word, "exat")) said = {1000, true};
+        if (equals_nocase(word, "pxat")) said = {1, true};
+        if (!said || (clock && *clock != *said)) return false;
+        clock = said;
+        return true;
     }
 };
 
@@ -439,10 +447,12 @@ inline void keys(Store& store, const Words& words, std::string& reply) {
 }
 
 inline void scan(Store& store, const Words& words, std::string& reply) {
-    std::uint64_t cursor = 0;
-    const char* end = words[1].data() + words[1].size();
-    auto [stop, error] = std::from_chars(words[1].data(), end, cursor);
-    if (error != std::errc() || stop != end) return reply_error(reply, "ERR invalid cursor");
+    std::string text(words[1]);
+    char* end = nullptr;
+    errno = 0;
+    std::uint64_t cursor = std::strtoull(text.c_str(), &end, 10);  // As Redis does; "" is 0.
+    bool blank = std::isspace(static_cast<unsigned char>(text.c_str()[0])) != 0;
+    if (blank || *end != 0 || errno == ERANGE) return reply_error(reply, "ERR invalid cursor");
     std::int64_t count = 10;
     std::string_view pattern = "*";
     bool strings = true;  // TYPE may ask for others, of which there are none.
@@ -541,11 +551,14 @@ inline bool fits(const CommandSpec& spec, std::size_t words) {
 
 /// As Redis tells of a command that it does not know.
 inline void reply_unknown_command(std::string& reply, const Words& words) {
-    std::string text = "ERR unknown command '" + std::string(words[0].substr(0, 128)) +
-                       "', with args beginning with: ";
+    auto shown = [](std::string_view word, std::size_t max) {  // Up to a NUL byte, if it has one.
+        return std::string(word.substr(0, std::min(max, word.find('\0'))));
+    };
+    std::string text =
+        "ERR unknown command '" + shown(words[0], 128) + "', with args beginning with: ";
     std::size_t begin = text.size();
     for (std::size_t i = 1; i < words.size() && text.size() - begin < 128; ++i)
-        text += "'" + std::string(words[i].substr(0, 128 - (text.size() - begin))) + "' ";
+        text += "'" + shown(words[i], 128 - (text.size() - begin)) + "' ";
     reply_error(reply, text);
 }
 

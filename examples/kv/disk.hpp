@@ -82,6 +82,7 @@ class Database {
     Database(const Database&) = delete;
     ~Database() { sqlite3_close_v2(db_); }
 
+    const std::string& path() const { return path_; }
     void run(const char* sql) { check(sqlite3_exec(db_, sql, nullptr, nullptr, nullptr)); }
 
     class Statement {

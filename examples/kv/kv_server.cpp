@@ -145,6 +145,11 @@ void complete(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) 
     bool all = !s.transport.tls_ca.empty() && !s.transport.tls_certificate.empty() &&
                !s.transport.tls_key.empty();
     if (some != all) refuse("--tls-ca, --tls-cert and --tls-key go together");
+    try {
+        kv::make_tls_context(s.transport);
+    } catch (const std::exception& wrong) {
+        refuse(wrong.what());
+    }
     if (!s.secret_file.empty()) s.transport.secret = read_secret(s.secret_file);
     if (!all && s.secret_file.empty())
         refuse("the replicas have to know each other by --secret-file or by TLS");

@@ -37,7 +37,6 @@ class Machine {
           read_ended_(std::move(read_ended)) {}
 
     const Store& store() const { return store_; }
-    bool has_pending() const { return !writes_.empty() || !reads_.empty(); }
 
     void write(std::uint64_t ticket, std::uint64_t time, const Words& words) {
         auto body = std::make_shared<const std::string>(pack_command(time, words));

@@ -57,6 +57,7 @@ inline void reply_bulk(std::string& out, std::string_view text) {
 /// The text begins with the kind of error, as in "ERR syntax error". Line breaks in it, which a
 /// client's own words may bring in, would end it early.
 inline void reply_error(std::string& out, std::string_view text) {
+    while (text.ends_with('\r') || text.ends_with('\n')) text.remove_suffix(1);
     std::size_t begin = out.size();
     reply_line(out, '-', text);
     for (std::size_t i = begin; i + 2 < out.size(); ++i)

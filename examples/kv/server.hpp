@@ -115,6 +115,7 @@ class Server {
         resume_waiting();
         Time now = Clock::now();
         for (int polls = 0; is_due(now) && polls < 16; ++polls, now = Clock::now()) {
+            news_ = false;
             due_ = replica_.poll(now);
             if (!is_sound()) return stop(1);
             resume_waiting();
@@ -126,9 +127,10 @@ class Server {
         arm_timer(now);
     }
 
+    /// What the replica did not take in its last poll is no reason for another: it will ask for
+    /// that when it can.
     bool is_due(Time now) const {
-        return now >= due_ || machine_.has_pending() || transport_.has_received() ||
-               transport_.has_pending() || storage_.has_ended();
+        return now >= due_ || news_ || transport_.has_received() || storage_.has_ended();
     }
 
     /// The loop wakes up when something is due. A timer that fires early does no harm, so it is set
@@ -155,6 +157,7 @@ class Server {
         if (!next || expiry_proposed_ || !is_leader() || *next > wall_clock()) return;
         expiry_proposed_ = writes_.add({});
         machine_.write(*expiry_proposed_, wall_clock(), {});
+        news_ = true;
     }
 
     bool is_leader() const { return transport_.leader() == id_; }
@@ -192,6 +195,7 @@ class Server {
             auto heir = is_leader() ? best_follower() : std::nullopt;
             if (heir) spdlog::info("handing over to replica {}", heir->value);
             if (heir) transport_.transfer_to(*heir);
+            news_ = true;
             awaits_heir_ = heir.has_value();
             stop_at_signals();
         });
@@ -233,11 +237,7 @@ class Server {
     // ===== Clients' connections ==================================================================
 
     void listen() {
-        tcp::endpoint at(asio::ip::make_address(options_.bind), options_.port);
-        acceptor_.open(at.protocol());
-        acceptor_.set_option(tcp::acceptor::reuse_address(true));
-        acceptor_.bind(at);
-        acceptor_.listen();
+        listen_on(acceptor_, options_.bind, options_.port);
         accept();
     }
 
@@ -451,6 +451,7 @@ class Server {
         figures_.waiting_writes = writes_.waiters.size();
         figures_.waiting_reads = reads_.waiters.size();
         admin_.serve(client, name, words);
+        news_ = true;  // Perhaps it asked for another leader.
     }
 
     /// A browser that was lured into talking to this port: nothing that it goes on to say counts.
@@ -480,6 +481,7 @@ class Server {
         std::uint64_t ticket =
             writes_.add({client, client->open_slot(), key_slot, bytes, deadline});
         machine_.write(ticket, wall_clock(), words);
+        news_ = true;
         write_bytes_ += bytes;
         ++client->writes;
         return true;
@@ -491,6 +493,7 @@ class Server {
         if (client->writes > 0 || client->unread() > unread_max) return false;
         machine_.read(reads_.add({client, client->open_slot()}), spec, words);
         ++client->reads;
+        news_ = true;
         return true;
     }
 
@@ -562,7 +565,8 @@ class Server {
     asio::steady_timer timer_, accept_timer_{io_};
     asio::signal_set signals_{io_, SIGTERM, SIGINT};
 
-    Time due_ = {};             // When the replica wants to be polled.
+    Time due_ = {};             // When the replica wants to be polled,
+    bool news_ = false;         // ... or sooner, since something was put where it looks.
     Time armed_ = Time::max();  // When the timer will fire.
     Time expire_waiters_at_ = {};
     std::optional<Time> stopping_;  // Told to stop: when that is to end.

@@ -32,7 +32,8 @@ class LogTable {
         " last_index INTEGER NOT NULL, sha256 BLOB NOT NULL, entries BLOB NOT NULL)";
 
     explicit LogTable(Database& db)
-        : all_(db,
+        : path_(db.path()),
+          all_(db,
                "SELECT first_index, last_index, sha256, entries FROM log"
                " WHERE last_index > ? ORDER BY first_index"),
           run_at_(db,
@@ -51,7 +52,8 @@ class LogTable {
             Run run = read(all_);
             bool first = last_ == base && run.first <= base + 1;
             if (!first && run.first != last_ + 1)
-                throw DiskError("the log lacks an entry at " + std::to_string(last_.value + 1));
+                throw DiskError(path_ + ": the log lacks an entry at " +
+                                std::to_string(last_.value + 1));
             auto skip = static_cast<std::ptrdiff_t>(last_ + 1 - run.first);
             entries.insert(entries.end(), run.entries.begin() + skip, run.entries.end());
             last_ = run.last();
@@ -102,14 +104,14 @@ class LogTable {
     };
     static constexpr std::size_t run_max = 4096;
 
-    static Run read(Database::Statement& row) {
+    Run read(Database::Statement& row) const {
         std::string bytes = row.bytes(3);
         Run run{{row.number(0)}, {}};
         Reader reader(bytes);
         run.entries = take_entries(reader);
         if (sha256({bytes}) != row.bytes(2) || !reader.complete() || run.entries.empty() ||
             run.last().value != row.number(1))
-            throw DiskError("the log is damaged at " + std::to_string(run.first.value) +
+            throw DiskError(path_ + ": the log is damaged at " + std::to_string(run.first.value) +
                             "; if the other replicas are well, replace this one");
         return run;
     }
@@ -132,6 +134,7 @@ class LogTable {
         insert(run.first, std::span(run.entries).first(at - run.first));
     }
 
+    std::string path_;
     Database::Statement all_, run_at_, first_, cut_front_, cut_back_, insert_;
     // The last entry in the table, up to where entries are to go, and up to where they have gone.
     Index last_, compacted_, cut_;

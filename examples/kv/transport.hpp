@@ -154,10 +154,12 @@ class Channel : public std::enable_shared_from_this<Channel> {
         socket().set_option(tcp::no_delay(true));
         // A connection that is stuck is given up, so that a new one finds its way when it can. The
         // kernel's own patience is a quarter of an hour.
-        int milliseconds = 3000;
-        ::setsockopt(socket().native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds,
-                     sizeof(milliseconds));
+        set_option(TCP_USER_TIMEOUT, 3000);
+        // Whoever only listens notices in this way that nobody is there any more.
         socket().set_option(asio::socket_base::keep_alive(true));
+        set_option(TCP_KEEPIDLE, 3);
+        set_option(TCP_KEEPINTVL, 1);
+        set_option(TCP_KEEPCNT, 3);
         if (!tls_) return read();
         auto type = dialled ? asio::ssl::stream_base::client : asio::ssl::stream_base::server;
         stream_.async_handshake(type, [self = shared_from_this()](std::error_code error) {
@@ -213,6 +215,10 @@ class Channel : public std::enable_shared_from_this<Channel> {
     }
 
  private:
+    void set_option(int name, int value) {
+        ::setsockopt(socket().native_handle(), IPPROTO_TCP, name, &value, sizeof(value));
+    }
+
     void with_stream(auto use) { tls_ ? use(stream_) : use(stream_.next_layer()); }
 
     void read() {
@@ -292,6 +298,38 @@ struct TransportOptions {
     bool tls() const { return !tls_ca.empty(); }
 };
 
+/// Throws, and names the address, if that cannot be.
+inline void listen_on(tcp::acceptor& acceptor, const std::string& bind, std::uint16_t port) {
+    tcp::endpoint at(asio::ip::make_address(bind), port);
+    try {
+        acceptor.open(at.protocol());
+        acceptor.set_option(tcp::acceptor::reuse_address(true));
+        acceptor.bind(at);
+        acceptor.listen();
+    } catch (const std::system_error& error) {
+        throw std::runtime_error("cannot listen on " + bind + ":" + std::to_string(port) + ": " +
+                                 error.code().message());
+    }
+}
+
+/// Throws, and names the file, if one is not what it should be.
+inline asio::ssl::context make_tls_context(const TransportOptions& options) {
+    asio::ssl::context context(asio::ssl::context::tls);
+    if (!options.tls()) return context;
+    using Context = asio::ssl::context;
+    context.set_options(Context::default_workarounds | Context::no_tlsv1 | Context::no_tlsv1_1);
+    const std::string* file = nullptr;
+    try {
+        context.load_verify_file(*(file = &options.tls_ca));
+        context.use_certificate_chain_file(*(file = &options.tls_certificate));
+        context.use_private_key_file(*(file = &options.tls_key), Context::pem);
+    } catch (const std::system_error& error) {
+        throw std::runtime_error(*file + ": " + error.code().message());
+    }
+    context.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
+    return context;
+}
+
 /// What was refused or lost, for INFO.
 struct TransportCounters {
     std::uint64_t connects = 0;         ///< Connections dialled that were welcomed.
@@ -307,15 +345,14 @@ struct TransportCounters {
 class Transport {
  public:
     Transport(asio::io_context& io, TransportOptions options)
-        : io_(io), options_(std::move(options)), acceptor_(io), context_(make_context(options_)) {}
+        : io_(io),
+          options_(std::move(options)),
+          acceptor_(io),
+          context_(make_tls_context(options_)) {}
 
     /// Throws what prevents it.
     void listen() {
-        tcp::endpoint at(asio::ip::make_address(options_.bind), options_.address.peer_port);
-        acceptor_.open(at.protocol());
-        acceptor_.set_option(tcp::acceptor::reuse_address(true));
-        acceptor_.bind(at);
-        acceptor_.listen();
+        listen_on(acceptor_, options_.bind, options_.address.peer_port);
         accept();
     }
 
@@ -391,18 +428,6 @@ class Transport {
     static constexpr std::size_t sessions_max = 256;
     static constexpr std::chrono::seconds handshake_timeout{2};
     static constexpr std::string_view protocol = "little_raft kv 1";
-
-    static asio::ssl::context make_context(const TransportOptions& options) {
-        asio::ssl::context context(asio::ssl::context::tls);
-        if (!options.tls()) return context;
-        context.set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_tlsv1 |
-                            asio::ssl::context::no_tlsv1_1);
-        context.load_verify_file(options.tls_ca);
-        context.use_certificate_chain_file(options.tls_certificate);
-        context.use_private_key_file(options.tls_key, asio::ssl::context::pem);
-        context.set_verify_mode(asio::ssl::verify_peer | asio::ssl::verify_fail_if_no_peer_cert);
-        return context;
-    }
 
     // ----- Dialling ------------------------------------------------------------------------------
 
@@ -613,10 +638,17 @@ class Transport {
         });
         session.channel->flush();
         session.channel->authenticated(said.proof(options_.secret, "key"), options_.frame_max);
+        hang_up_on({said.from});
         session.from = ReplicaId{said.from};
         session.timer.cancel();
         if (members_.empty()) dial(*session.from, *address);
         return true;
+    }
+
+    /// A replica that dials anew has no use for what it dialled before.
+    void hang_up_on(ReplicaId id) {
+        for (const auto& session : std::vector(sessions_))
+            if (session->from == id) session->channel->close();
     }
 
     /// Says why, and closes once that has left.
