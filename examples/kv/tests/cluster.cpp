@@ -1,0 +1,39 @@
+#include "cluster.hpp"
+
+namespace kv_tests {
+
+std::vector<std::string> Cluster::command_of(std::size_t i, const std::filesystem::path& files,
+                                             const std::vector<std::string>& arguments) const {
+    std::string host = client_address(i).host;
+    std::string timeout = std::to_string(election_timeout_max.count() / 2);
+    std::vector<std::string> command{
+        settings.server, "--id", std::to_string(i + 1), "--dir", files.string(),
+        "--bind",        host,   "--election-timeout",  timeout};
+    bool tells_secret = false;
+    for (const auto* more : {&options_.arguments, &arguments}) {
+        command.insert(command.end(), more->begin(), more->end());
+        for (const std::string& word : *more)
+            tells_secret = tells_secret || word == "--secret-file";
+    }
+    if (!tells_secret) command.insert(command.end(), {"--secret-file", secret_.string()});
+    command.push_back("--bootstrap");
+    for (std::size_t j = 0; j < options_.replicas; ++j) {
+        command.push_back(std::to_string(j + 1) + "=" + full_address(j));
+    }
+    return command;
+}
+
+void Cluster::start(std::size_t i) {
+    std::vector<std::string> environment;
+    if (options_.broken_disks) environment = disk(i).environment();
+    int network = options_.wire ? options_.wire->network(i + 1) : -1;
+    process(i) = Process::start({command_of(i, directory(i), {}), log(i), environment, network});
+}
+
+Process Cluster::start_impostor(std::size_t i, const std::vector<std::string>& arguments) const {
+    std::filesystem::path files = files_.path() / "impostor";
+    std::filesystem::remove_all(files);
+    return Process::start({command_of(i, files, arguments), log(i)});
+}
+
+}  // namespace kv_tests
