@@ -857,7 +857,7 @@ class Replica {
         if (!status_.fault) persist();
         if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
             become(Role::follower, status_.term);
-            while (oldest_own()) settle_own(TransitionState::outcome_unknown);
+            settle_own({{absurd}, {absurd}});
             publish();
             return never;
         }
@@ -1377,15 +1377,22 @@ class Replica {
         if (transition) machine_->register_transition_state(transition->get_id(), state);
     }
 
-    /// Nothing when the fate of all is known.
-    const Own* oldest_own() const { return settled_ < own_.size() ? &own_[settled_] : nullptr; }
-
-    /// Takes the oldest of its own, whose fate is known. Safety: only what can no longer commit is
-    /// called abandoned, since whoever hears that may ask again.
-    void settle_own(TransitionState state) {
-        Own& own = own_[settled_++];
-        machine_->register_transition_state(own.id, state);
-        own_bytes_ -= own.bytes;
+    /// Settles what a committed log that ends `at` decides: its own up to there, by term and index.
+    /// One whose place this replica does not see, since a snapshot covers it, has a fate unknown.
+    ///
+    /// Safety: only what can no longer commit is called abandoned, since whoever hears that may ask
+    /// again. An entry that another log replaced may come back from a third. It never commits only
+    /// once a later term's entry has, since no log goes on from that with an older term.
+    void settle_own(LogPosition at) {
+        for (; settled_ < own_.size() && own_[settled_].at <= at; ++settled_) {
+            const Own& own = own_[settled_];
+            bool unseen = status_.last_applied < own.at.index && own.at.index <= at.index;
+            TransitionState state = TransitionState::abandoned_conflict_with_leader;
+            if (own.at == at) state = TransitionState::committed;
+            if (unseen) state = TransitionState::outcome_unknown;
+            machine_->register_transition_state(own.id, state);
+            own_bytes_ -= own.bytes;
+        }
         // Whenever half are settled those go, so that each is moved once on average.
         if (2 * settled_ < own_.size()) return;
         own_.erase(own_.begin(), own_.begin() + static_cast<std::ptrdiff_t>(settled_));
@@ -1397,14 +1404,7 @@ class Replica {
     void apply_committed() {
         while (status_.last_applied < status_.commit_index) {
             const Entry<T>& entry = log_[++status_.last_applied];
-            // Safety: an entry that another log replaced may come back from a third. It never
-            // commits only once a later term's entry has, since no log goes on from that with an
-            // older term.
-            const Own* own = oldest_own();
-            for (; own && own->at.term < entry.term; own = oldest_own())
-                settle_own(TransitionState::abandoned_conflict_with_leader);
-            LogPosition at{status_.last_applied, entry.term};
-            if (own && own->at == at) settle_own(TransitionState::committed);
+            if (settled_ < own_.size()) settle_own({status_.last_applied, entry.term});
             if (auto* transition = std::get_if<T>(&entry.command)) {
                 machine_->apply_transition(*transition);
                 register_state(entry, TransitionState::applied);
@@ -1538,11 +1538,7 @@ class Replica {
         // The log holds neither the snapshot's last entry nor, behind that place, anything that
         // could commit.
         apply_committed();
-        while (oldest_own() && oldest_own()->at <= at) {
-            bool covered = oldest_own()->at.index <= at.index;
-            settle_own(covered ? TransitionState::outcome_unknown
-                               : TransitionState::abandoned_conflict_with_leader);
-        }
+        settle_own(at);
         restore(*std::exchange(duty_.incoming, std::nullopt));
         respond(true, at.index);
     }
