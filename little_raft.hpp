@@ -863,7 +863,7 @@ class Replica {
         }
         apply_committed();
         serve_reads();
-        take_snapshot();
+        if constexpr (snapshotting) take_snapshot();
         publish();
         // There may be more to do by now: a commit to tell, a term or entries to write.
         bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last().index;
@@ -896,11 +896,10 @@ class Replica {
 
     /// What a replica is about in one role in one term; it ends with them.
     struct Duty {
-        Time heartbeat_deadline = never;      // leader
-        std::optional<Snapshot<D>> incoming;  // follower: a snapshot that arrives in chunks
-        std::optional<Snapshot<D>> outgoing;  // leader: the snapshot that it sends
-        std::optional<ReplicaId> transfer;    // leader: who is to lead
-        Time heard = {};                      // follower: the latest stamp of the leader
+        Time heartbeat_deadline = never;    // leader
+        Snapshot<D> snapshot = {};          // that a leader sends or a follower receives
+        std::optional<ReplicaId> transfer;  // leader: who is to lead
+        Time heard = {};                    // follower: the latest stamp of the leader
         Time round = {};      // leader: what was sent before tells nothing about reads
         Duration lease = {};  // leader: for how long after a message nobody else can lead
         bool unsent = false;  // leader: there may be something to send
@@ -1230,7 +1229,7 @@ class Replica {
             duty_.lease = {};
             send({status_.id, peer.id, status_.term, TimeoutNow{}});
         }
-        if (!sends_snapshot) duty_.outgoing.reset();
+        if (!sends_snapshot) duty_.snapshot = {};
     }
 
     /// In replicate, message follows message without waiting for answers; in the other states there
@@ -1238,7 +1237,7 @@ class Replica {
     void replicate_to(Progress& peer) {
         while (!peer.waiting && !status_.fault) {
             if (peer.state == Progress::snapshot || peer.next_index < log_.first_index()) {
-                send_chunk(peer);
+                if constexpr (snapshotting) send_chunk(peer);
                 continue;
             }
             Time read = reading && peer.sent < duty_.round ? never : Time{};
@@ -1331,7 +1330,7 @@ class Replica {
     /// Tells the leader that the log here equals its own up to `match`, and will after a crash; or
     /// that it does not hold what the leader has there, and what to try instead.
     void respond(bool success, Index match, LogPosition hint = {}) {
-        std::uint64_t arrived = duty_.incoming ? detail::size_in_chunks(duty_.incoming->data) : 0;
+        std::uint64_t arrived = detail::size_in_chunks(duty_.snapshot.data);
         answer(*status_.leader,
                AppendEntriesResponse{success, match, hint, arrived, duty_.heard, question_});
     }
@@ -1463,58 +1462,57 @@ class Replica {
     // ----- Snapshots -----------------------------------------------------------------------------
     //
     // The machine keeps the snapshot, the library only its place in the log [Raft 7]. On the leader
-    // a transfer is a state of Progress; on the follower it is duty_.incoming, which dies with
+    // a transfer is a state of Progress; on the follower it is duty_.snapshot, which dies with
     // the term.
 
     /// Each replica takes them on its own, of what it applied, and tells nobody [Raft 7]. Safety:
     /// the machine has it durable before the log is cut.
-    void take_snapshot() {
-        if constexpr (snapshotting) {
-            Index applied = status_.last_applied;
-            std::uint64_t delta = options_.snapshot_delta;
-            if (delta == 0 || applied - status_.snapshot.index < delta) return;
-            status_.snapshot = {applied, *log_.term_at(applied)};
-            static_cast<void>(machine_->create_snapshot(applied, status_.snapshot.term));
-            compact_log();
-        }
+    void take_snapshot() requires snapshotting {
+        std::uint64_t delta = options_.snapshot_delta;
+        if (delta == 0 || status_.last_applied - status_.snapshot.index < delta) return;
+        status_.snapshot = {status_.last_applied, *log_.term_at(status_.last_applied)};
+        static_cast<void>(machine_->create_snapshot(status_.snapshot.index, status_.snapshot.term));
+        compact_log();
     }
 
-    /// Leaves of what the snapshot covers only what slow followers may still need.
+    /// Leaves of what the snapshot covers only what slow followers may still need. Safety: a log
+    /// that does not hold its last entry goes as a whole, since what follows there may conflict.
     void compact_log() {
-        if (status_.snapshot.index - log_.base().index <= options_.snapshot_trailing) return;
-        Index end = status_.snapshot.index - options_.snapshot_trailing;
-        log_.compact({end, *log_.term_at(end)});
+        LogPosition end = status_.snapshot;
+        std::uint64_t trailing = detail::least(options_.snapshot_trailing, end.index.value);
+        if (log_.holds(end)) end = log_.last_not_after({end.index - trailing, end.term});
+        if (end == log_.base()) return;
+        log_.compact(end);
         compacted_ = true;
-        stable_index_ = detail::greatest(stable_index_, end);  // A sync may lag behind.
+        // A sync may lag behind.
+        stable_index_ =
+            detail::greatest(detail::least(stable_index_, log_.last().index), end.index);
     }
 
     /// For a follower that lacks what the log no longer has [Raft 7]. One chunk is on its way at a
     /// time; the follower's answer says from where to go on. All followers are sent the same copy,
     /// which is let go once nobody needs it.
-    void send_chunk(Progress& peer) {
-        if constexpr (snapshotting) {
-            bool begins = peer.state != Progress::snapshot;
-            // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
-            if (!duty_.outgoing ||
-                (begins && duty_.outgoing->last_included_index < log_.base().index)) {
-                duty_.outgoing = machine_->get_snapshot();
-                require(duty_.outgoing && duty_.outgoing->last_included() == status_.snapshot,
-                        "the machine lost its snapshot");
-                if (status_.fault) return;
-            }
-            const auto& [index, term, data] = *duty_.outgoing;
-            // next_index stands behind the snapshot, whose place tells one transfer from another.
-            if (begins || peer.next_index != index + 1) {
-                peer.become(Progress::snapshot, index + 1);
-                ++status_.counters.snapshots_sent;
-            }
-            peer.waiting = true;
-            peer.offset = detail::least(peer.offset, detail::size_in_chunks(data));
-            D chunk = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
-            bool done = peer.offset + detail::size_in_chunks(chunk) == detail::size_in_chunks(data);
-            send({status_.id, peer.id, status_.term,
-                  InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done, stamp_}});
+    void send_chunk(Progress& peer) requires snapshotting {
+        bool begins = peer.state != Progress::snapshot;
+        // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
+        if (begins && duty_.snapshot.last_included_index < log_.base().index) {
+            duty_.snapshot = machine_->get_snapshot().value_or(Snapshot<D>{});
+            require(duty_.snapshot.last_included() == status_.snapshot,
+                    "the machine lost its snapshot");
+            if (status_.fault) return;
         }
+        const auto& [index, term, data] = duty_.snapshot;
+        // next_index stands behind the snapshot, whose place tells one transfer from another.
+        if (begins || peer.next_index != index + 1) {
+            peer.become(Progress::snapshot, index + 1);
+            ++status_.counters.snapshots_sent;
+        }
+        peer.waiting = true;
+        peer.offset = detail::least(peer.offset, detail::size_in_chunks(data));
+        D chunk = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
+        bool done = peer.offset + detail::size_in_chunks(chunk) == detail::size_in_chunks(data);
+        send({status_.id, peer.id, status_.term,
+              InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done, stamp_}});
     }
 
     /// [Raft Figure 13]. Chunks are joined in order; one that is out of order is answered with how
@@ -1524,36 +1522,31 @@ class Replica {
         LogPosition at = request.last_included;
         if (at.index <= status_.commit_index || log_.holds(at)) {
             // Safety: never back to an older state. What the log holds needs no snapshot.
-            duty_.incoming.reset();
+            duty_.snapshot = {};
             status_.commit_index = detail::greatest(status_.commit_index, at.index);
             return respond(true, status_.commit_index);
         }
         // Safety: pieces of two snapshots are never joined, nor, as become() sees to, of two
         // leaders.
-        if (!duty_.incoming || duty_.incoming->last_included() != at)
-            duty_.incoming = Snapshot<D>{at.index, at.term, D{}};
-        bool in_order = request.offset == detail::size_in_chunks(duty_.incoming->data);
-        in_order ? detail::join(duty_.incoming->data, request.data) : drop();
+        if (duty_.snapshot.last_included() != at) duty_.snapshot = {at.index, at.term, D{}};
+        bool in_order = request.offset == detail::size_in_chunks(duty_.snapshot.data);
+        in_order ? detail::join(duty_.snapshot.data, request.data) : drop();
         if (!in_order || !request.done) return respond(false, at.index, log_.last_not_after(at));
         // The log holds neither the snapshot's last entry nor, behind that place, anything that
         // could commit.
         apply_committed();
         settle_own(at);
-        restore(*std::exchange(duty_.incoming, std::nullopt));
+        restore(std::exchange(duty_.snapshot, {}));
         respond(true, at.index);
     }
 
-    /// Makes the snapshot the state. Safety: a log that does not hold its last entry goes as a
-    /// whole, since what follows there may conflict.
+    /// Makes the snapshot the state. The process may have ended after it was saved and before the
+    /// log was cut.
     void restore(const Snapshot<D>& snapshot) {
         if constexpr (snapshotting) machine_->set_snapshot(snapshot);
         status_.snapshot = snapshot.last_included();
         status_.commit_index = status_.last_applied = status_.snapshot.index;
-        // The process may have ended after the snapshot was saved and before the log was cut.
-        if (log_.holds(status_.snapshot)) return compact_log();
-        log_.compact(status_.snapshot);
-        compacted_ = true;
-        stable_index_ = status_.snapshot.index;
+        compact_log();
     }
 
     // ----- Durability ----------------------------------------------------------------------------

@@ -584,9 +584,9 @@ class Explorer {
     static std::uint64_t relations_of(const Replica& replica, const Order& order, RankOf rank_of) {
         const Status& status = replica.status();
         std::uint64_t h = status.leader ? rank_of(*status.leader) : ~0ULL;
-        if (const auto& incoming = Inspect::incoming(replica))
+        if (const auto* incoming = Inspect::incoming(replica))
             h = mix(h, incoming->last_included_index.value);
-        if (const auto& outgoing = Inspect::outgoing(replica))
+        if (const auto* outgoing = Inspect::outgoing(replica))
             h = mix(h, outgoing->last_included_index.value);
         if (status.role == Role::follower) return h;
         for (std::size_t i : order) {

@@ -58,8 +58,8 @@ struct Fingerprint {
             for (const auto& [last_index, bytes] : peer.inflight) h = mix(h, last_index.value);
         }
         for (const auto& own : Inspect::own(replica)) h = mix(h, hash(own.at));
-        if (const auto& incoming = Inspect::incoming(replica)) h = mix(h, hash(*incoming));
-        if (const auto& outgoing = Inspect::outgoing(replica)) h = mix(h, hash(*outgoing));
+        if (const auto* incoming = Inspect::incoming(replica)) h = mix(h, hash(*incoming));
+        if (const auto* outgoing = Inspect::outgoing(replica)) h = mix(h, hash(*outgoing));
         return h;
     }
 

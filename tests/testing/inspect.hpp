@@ -14,8 +14,9 @@ struct Inspect {
     static auto& log(const auto& replica) { return replica.log_; }
     static Index stable_index(const auto& replica) { return replica.stable_index_; }
     static auto& own(const auto& replica) { return replica.own_; }
-    static auto& incoming(const auto& replica) { return replica.duty_.incoming; }
-    static auto& outgoing(const auto& replica) { return replica.duty_.outgoing; }
+    /// The snapshot that it is sent, or sends; a null pointer: none.
+    static auto* incoming(const auto& replica) { return snapshot(replica, false); }
+    static auto* outgoing(const auto& replica) { return snapshot(replica, true); }
     static bool vote_changed(const auto& replica) { return replica.vote_changed_; }
     static bool compacted(const auto& replica) { return replica.compacted_; }
     static auto& transfer(const auto& replica) { return replica.duty_.transfer; }
@@ -50,6 +51,13 @@ struct Inspect {
         copy->machine_ = &machine;
         copy->storage_ = &storage;
         return copy;
+    }
+
+ private:
+    static auto* snapshot(const auto& replica, bool of_leader) {
+        const auto& found = replica.duty_.snapshot;
+        bool leads = replica.status_.role == Role::leader;
+        return found.last_included_index != Index{} && leads == of_leader ? &found : nullptr;
     }
 };
 
