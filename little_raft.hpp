@@ -849,7 +849,7 @@ class Replica {
         if (election_deadline_ == never) reset_election_timer();
         for (Message& message : cluster_->receive_messages()) receive(message);
         fire_timers();
-        take_pending_transfer();
+        if constexpr (requires { &C::get_pending_transfer; }) take_pending_transfer();
         take_pending_transitions();
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
@@ -862,7 +862,7 @@ class Replica {
             return never;
         }
         apply_committed();
-        serve_reads();
+        if constexpr (reading) serve_reads();
         if constexpr (snapshotting) take_snapshot();
         publish();
         // There may be more to do by now: a commit to tell, a term or entries to write.
@@ -1158,15 +1158,13 @@ class Replica {
     /// The leader brings the other's log up to its own and then tells it [PhD 3.10]. Liveness: its
     /// timer, which begins anew, ends that.
     void take_pending_transfer() {
-        if constexpr (requires { &C::get_pending_transfer; }) {
-            static_assert(LeadershipTransfer<C>, "little_raft: get_pending_transfer is amiss");
-            std::optional<ReplicaId> target = cluster_->get_pending_transfer();
-            bool possible = target && target != status_.id && find(*target);
-            if (status_.role != Role::leader || duty_.transfer || !possible) return;
-            duty_.transfer = target;
-            duty_.unsent = true;
-            election_deadline_ = now_ + options_.election_timeout_range.max;
-        }
+        static_assert(LeadershipTransfer<C>, "little_raft: get_pending_transfer is amiss");
+        std::optional<ReplicaId> target = cluster_->get_pending_transfer();
+        bool possible = target && target != status_.id && find(*target);
+        if (status_.role != Role::leader || duty_.transfer || !possible) return;
+        duty_.transfer = target;
+        duty_.unsent = true;
+        election_deadline_ = now_ + options_.election_timeout_range.max;
     }
 
     /// All of them: those that this replica cannot replicate get their final state now. While it
@@ -1430,19 +1428,17 @@ class Replica {
 
     /// One batch at a time, so that any number of reads costs one round. Safety: the next poll is
     /// the first that can answer, since what was known before they came tells nothing about them.
-    void serve_reads() {
-        if constexpr (reading) {
-            if (question_ != Time{} && led_until() >= question_) on_answer(status_.commit_index);
-            if (question_ == Time{} && read_index_ <= status_.last_applied) end_reads();
-            if (!reads_.empty()) return;
-            reads_ = machine_->get_pending_reads();
-            if (reads_.empty()) return;
-            if (!status_.leader) return end_reads();
-            question_ = stamp_ + Duration(1);
-            if (status_.role != Role::leader) return respond(true, status_.commit_index);
-            if (led_until() < stamp_) duty_.round = question_;
-            duty_.unsent = true;
-        }
+    void serve_reads() requires reading {
+        if (question_ != Time{} && led_until() >= question_) on_answer(status_.commit_index);
+        if (question_ == Time{} && read_index_ <= status_.last_applied) end_reads();
+        if (!reads_.empty()) return;
+        reads_ = machine_->get_pending_reads();
+        if (reads_.empty()) return;
+        if (!status_.leader) return end_reads();
+        question_ = stamp_ + Duration(1);
+        if (status_.role != Role::leader) return respond(true, status_.commit_index);
+        if (led_until() < stamp_) duty_.round = question_;
+        duty_.unsent = true;
     }
 
     /// The state may be seen from there on.
@@ -1573,20 +1569,15 @@ class Replica {
             stable_index_ = log_.last().index;
             std::swap(answers_, leaving_);
         }
-        if constexpr (durable) {
-            decltype(storage_->sync()) ended = true;
-            if (syncing_) ended = storage_->sync();
-            require(ended != false, "the storage failed to sync");
-            if (ended != true) return;
-        }
+        std::optional<bool> ended = true;
+        if constexpr (durable) ended = syncing_ ? storage_->sync() : ended;
+        require(ended != false, "the storage failed to sync");
+        if (ended != true) return;
         syncing_ = false;
         // Safety: what promises something of the disk leaves only now, and only now does a leader
         // count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
-        Progress& own = status_.progress.front();
-        if (status_.role == Role::leader && own.match_index < stable_index_) {
-            own.match_index = stable_index_;
-            maybe_commit();
-        }
+        status_.progress.front().match_index = stable_index_;
+        if (status_.role == Role::leader) maybe_commit();
         // What this replica tells itself may lead to answers that wait in their turn.
         for (Message& message : leaving_)
             message.to == status_.id ? handle(message) : send(std::move(message));
