@@ -978,10 +978,6 @@ class Replica {
         is_well_formed(message) ? handle(message) : void(++status_.counters.malformed);
     }
 
-    void handle(Message& message) {
-        if (admit_term(message)) std::visit([&](auto& body) { on(message, body); }, message.body);
-    }
-
     void drop() { ++status_.counters.dropped; }
 
     /// Whether a correct replica could have sent it here: the members know each other, terms never
@@ -1009,13 +1005,13 @@ class Replica {
         return true;
     }
 
-    /// The rule for terms, once for all messages, so that what follows may take it that the
-    /// message's term is this replica's own [Raft 5.1]. False: the message ends here.
+    /// The rule for terms, once for all messages, so that what handles them may take it that the
+    /// message's term is this replica's own [Raft 5.1].
     ///
     /// A message of the past is answered, where it asks for something, so that its sender learns
     /// the term and is not stranded. While a leader is heard, nobody is helped to depose it
     /// [PhD 4.2.3].
-    bool admit_term(const Message& message) {
+    void handle(Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
         bool hears = status_.role == Role::leader ||
                      now_ < leader_contact_ + options_.election_timeout_range.min;
@@ -1024,9 +1020,9 @@ class Replica {
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
-        if (past || sticks) return drop(), false;
+        if (past || sticks) return drop();
         if (message.term > status_.term) become(Role::follower, message.term);
-        return true;
+        std::visit([&](auto& body) { on(message, body); }, message.body);
     }
 
     // ----- Roles and elections -------------------------------------------------------------------
@@ -1098,9 +1094,8 @@ class Replica {
     /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
     /// nobody has voted. It binds nobody: no vote is kept, and the election timer goes on.
     void on(const Message& message, const RequestVote& request) {
-        bool free_to_vote =
-            request.pre_vote ||
-            (status_.voted_for ? status_.voted_for == message.from : !status_.leader);
+        bool unbound = !status_.voted_for && !status_.leader;
+        bool free_to_vote = request.pre_vote || unbound || status_.voted_for == message.from;
         // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
         bool granted = free_to_vote && request.last_log >= log_.last();
         if (granted && !request.pre_vote) {
@@ -1112,7 +1107,7 @@ class Replica {
 
     /// No PreVote: that would be refused by all who hear the leader.
     void on(const Message& message, const TimeoutNow&) {
-        if (status_.role != Role::follower || status_.leader != message.from) return drop();
+        if (status_.leader != message.from) return drop();
         campaign(Role::candidate, true);
     }
 
@@ -1212,7 +1207,7 @@ class Replica {
         duty_.unsent = false;
         bool sends_snapshot = false;
         for (Progress& peer : status_.progress) {
-            if (peer.id == status_.id || peer.lost) continue;
+            if (peer.id == status_.id || peer.lost || status_.fault) continue;
             if (beats) {
                 peer.overdue = peer.waiting;
                 bool probes = peer.waiting && peer.state == Progress::probe;
@@ -1221,8 +1216,7 @@ class Replica {
             }
             replicate_to(peer);
             sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
-            bool ready = peer.id == duty_.transfer && peer.match_index == log_.last().index;
-            if (!ready || status_.fault) continue;
+            if (peer.id != duty_.transfer || peer.match_index < log_.last().index) continue;
             // Safety: from here on another may lead at any time.
             duty_.lease = {};
             send({status_.id, peer.id, status_.term, TimeoutNow{}});
@@ -1240,13 +1234,11 @@ class Replica {
             }
             Time read = reading && peer.sent < duty_.round ? never : Time{};
             if (reading && peer.read != Time{} && led_until() >= peer.read_since) read = peer.read;
-            bool lacks =
-                peer.state == Progress::probe || peer.next_index <= log_.last().index ||
-                peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
-            if (!(lacks || read != Time{}) ||
-                peer.inflight.size() >= options_.inflight_messages_max ||
-                peer.inflight_bytes >= options_.inflight_bytes_max)
-                return;
+            bool news = peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
+            bool lacks = peer.state == Progress::probe || peer.next_index <= log_.last().index;
+            bool full = peer.inflight.size() >= options_.inflight_messages_max ||
+                        peer.inflight_bytes >= options_.inflight_bytes_max;
+            if (full || !(lacks || news || read != Time{})) return;
             if (read == peer.read) peer.read = {};
             auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
             Index last = peer.next_index + entries.size() - 1;
@@ -1259,14 +1251,13 @@ class Replica {
     /// Sends the entries at peer.next_index and after: none, if the log begins later. Safety: it
     /// reads nothing that the log no longer has.
     void send_append(Progress& peer, std::vector<Entry<T>>&& entries, Index commit, Time read) {
-        Index prev = detail::greatest(peer.next_index - 1, log_.base().index);
-        LogPosition prev_log{prev, *log_.term_at(prev)};
+        LogPosition prev = log_.last_not_after({peer.next_index - 1, status_.term});
         peer.sent = stamp_;
         send({status_.id, peer.id, status_.term,
-              AppendEntries<T>{prev_log, commit, std::move(entries), stamp_, read}});
+              AppendEntries<T>{prev, commit, std::move(entries), stamp_, read}});
     }
 
-    /// Safety: it counts for this term alone, which admit_term saw to, and for no more than the
+    /// Safety: it counts for this term alone, which handle() saw to, and for no more than the
     /// follower verified, whatever the length of its log.
     void on(const Message& message, const AppendEntriesResponse& response) {
         bool beyond = response.heard > stamp_ ||
@@ -1315,8 +1306,7 @@ class Replica {
     /// Whoever sends entries or a snapshot in this term leads it [Raft 5.2]. False when it cannot
     /// be, since another does.
     bool follow(ReplicaId leader, Time sent) {
-        if (status_.role == Role::leader || (status_.leader && status_.leader != leader))
-            return false;
+        if (status_.leader && status_.leader != leader) return false;
         if (status_.role != Role::follower) become(Role::follower, status_.term);
         status_.leader = leader;
         leader_contact_ = now_;
@@ -1356,8 +1346,7 @@ class Replica {
         Index commit = detail::least(request.leader_commit, prev.index + count);
         // Deviates: mere news of a commit is not answered. Liveness: no heartbeat is mere news
         // twice.
-        bool only_news = request.entries.empty() && request.read == Time{};
-        only_news = only_news && commit > status_.commit_index;
+        bool only_news = count == 0 && request.read == Time{} && commit > status_.commit_index;
         status_.commit_index = detail::greatest(status_.commit_index, commit);
         if (!only_news) respond(true, prev.index + count);
     }
