@@ -85,15 +85,13 @@ namespace detail {
 struct NoSnapshot {};
 
 template <class M>
-typename M::SnapshotData snapshot_data_of(int);
-template <class M>
+typename M::SnapshotData snapshot_data_of(M*);
 NoSnapshot snapshot_data_of(...);
 template <class M>
-using SnapshotDataOf = decltype(snapshot_data_of<M>(0));
+using SnapshotDataOf = decltype(snapshot_data_of(static_cast<M*>(nullptr)));
 
 template <class M>
-typename M::Read read_of(int);
-template <class M>
+typename M::Read read_of(M*);
 NoSnapshot read_of(...);
 
 /// A vector, or a reference to one.
@@ -327,12 +325,11 @@ concept StateMachine = requires(M& machine, const T& transition, TransitionState
 ///   called once at start, and when a follower needs it.
 /// - set_snapshot: replaces the whole state, and saves the snapshot as create_snapshot does. Also
 ///   called at start, with what get_snapshot gave.
-template <class M, class D = detail::SnapshotDataOf<M>>
-concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
-    typename M::SnapshotData;
-    requires std::semiregular<D>;
-    { machine.get_snapshot() } -> std::same_as<std::optional<Snapshot<D>>>;
-    { machine.create_snapshot(Index{}, Term{}) } -> std::same_as<D>;
+template <class M>
+concept Snapshotting = requires(M& machine, const Snapshot<typename M::SnapshotData>& snapshot) {
+    requires std::semiregular<typename M::SnapshotData>;
+    { machine.get_snapshot() } -> std::same_as<std::optional<std::decay_t<decltype(snapshot)>>>;
+    { machine.create_snapshot(Index{}, Term{}) } -> std::same_as<typename M::SnapshotData>;
     machine.set_snapshot(snapshot);
 };
 
@@ -343,11 +340,10 @@ concept Snapshotting = requires(M& machine, const Snapshot<D>& snapshot) {
 ///   Called in each poll, but while the last ones are not answered: so any number cost one round.
 /// - apply_read: the state is now one that the read may see.
 /// - abandon_read: no leader is known, or it was lost meanwhile. Try again, or elsewhere.
-template <class M, class R = decltype(detail::read_of<M>(0))>
-concept LinearizableReads = requires(M& machine, const R& read) {
-    typename M::Read;
-    requires std::copyable<R>;
-    { machine.get_pending_reads() } -> detail::VectorOf<R>;
+template <class M>
+concept LinearizableReads = requires(M& machine, const typename M::Read& read) {
+    requires std::copyable<typename M::Read>;
+    { machine.get_pending_reads() } -> detail::VectorOf<typename M::Read>;
     machine.apply_read(read);
     machine.abandon_read(read);
 };
@@ -687,11 +683,11 @@ struct Progress {
             if (snapshot_offset == offset && !overdue) return;
             offset = snapshot_offset;
             waiting = overdue = false;
-        } else if (rejected <= match_index) {
-            return;  // Out of date: it has that entry by now.
-        } else if (state == replicate) {
+        } else if (rejected > match_index && state == replicate) {
             become(probe, match_index + 1);
-        } else if (rejected + 1 == next_index) {  // Otherwise it answers an older probe.
+        } else if (rejected > match_index && rejected + 1 == next_index) {
+            // Otherwise it is out of date, since that entry is there by now, or answers an older
+            // probe.
             become(probe, detail::greatest(match_index, detail::least(rejected - 1, hint)) + 1);
         }
     }
@@ -788,7 +784,7 @@ class Replica {
 
     using T = typename M::Transition;
     using D = detail::SnapshotDataOf<M>;
-    using Read = decltype(detail::read_of<M>(0));
+    using Read = decltype(detail::read_of(static_cast<M*>(nullptr)));
     using Message = MessageOf<M>;
 
  public:
@@ -1565,8 +1561,8 @@ class Replica {
         syncing_ = false;
         // Safety: what promises something of the disk leaves only now, and only now does a leader
         // count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
-        status_.progress.front().match_index = stable_index_;
-        if (status_.role == Role::leader) maybe_commit();
+        Index before = std::exchange(status_.progress.front().match_index, stable_index_);
+        if (status_.role == Role::leader && before < stable_index_) maybe_commit();
         // What this replica tells itself may lead to answers that wait in their turn.
         for (Message& message : leaving_)
             message.to == status_.id ? handle(message) : send(std::move(message));
