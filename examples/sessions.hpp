@@ -435,7 +435,7 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
  private:
     using T = typename M::Transition;
     using D = detail::SnapshotDataOf<M>;
-    using Question = decltype(detail::read_of<M>(0));
+    using Question = decltype(detail::read_of(static_cast<M*>(nullptr)));
     using Data = detail::SnapshotDataOf<session_detail::SnapshotType<M>>;
     static constexpr bool snapshotting = session_detail::has_part_of_snapshotting<M>;
     static constexpr bool reading = session_detail::has_part_of_reads<M>;
