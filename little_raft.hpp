@@ -1554,15 +1554,17 @@ class Replica {
             stable_index_ = log_.last().index;
             std::swap(answers_, leaving_);
         }
-        std::optional<bool> ended = true;
-        if constexpr (durable) ended = syncing_ ? storage_->sync() : ended;
-        require(ended != false, "the storage failed to sync");
-        if (ended != true) return;
+        if constexpr (durable) {
+            auto ended = syncing_ ? storage_->sync() : true;
+            require(ended != false, "the storage failed to sync");
+            if (ended != true) return;
+        }
         syncing_ = false;
         // Safety: what promises something of the disk leaves only now, and only now does a leader
         // count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
-        Index before = std::exchange(status_.progress.front().match_index, stable_index_);
-        if (status_.role == Role::leader && before < stable_index_) maybe_commit();
+        bool more = status_.progress.front().match_index < stable_index_;
+        status_.progress.front().match_index = stable_index_;
+        if (status_.role == Role::leader && more) maybe_commit();
         // What this replica tells itself may lead to answers that wait in their turn.
         for (Message& message : leaving_)
             message.to == status_.id ? handle(message) : send(std::move(message));
