@@ -105,6 +105,15 @@ void propose(Tellers& group, std::uint64_t id) {
     REQUIRE(group.settle());
 }
 
+/// Replica 1 leads, five commands are committed, and it knows that 3 has lost its disk.
+void lose_disk_of_3(Tellers& group) {
+    REQUIRE(group.elect(1));
+    for (std::uint64_t id = 1; id <= 5; ++id) propose(group, id);
+    wipe(group[3]);
+    REQUIRE(group.advance(500ms));
+    REQUIRE(progress(group[1], 3).lost);
+}
+
 }  // namespace
 
 // ----- How it is noticed -------------------------------------------------------------------------
@@ -386,11 +395,7 @@ TEST_CASE("what one leader noticed the next does not know: it brings the replica
     // Nothing says so in the log. So a lost replica is to be stopped, not left running: it votes,
     // and what it acknowledges counts, though it may have helped to commit what it now lacks.
     Tellers group(3);
-    REQUIRE(group.elect(1));
-    for (std::uint64_t id = 1; id <= 5; ++id) propose(group, id);
-    wipe(group[3]);
-    REQUIRE(group.advance(500ms));
-    REQUIRE(progress(group[1], 3).lost);
+    lose_disk_of_3(group);
     group[1].wire.transfer_to = ReplicaId{2};
     REQUIRE(group.advance(500ms));
     REQUIRE(group.leader() == 2);
@@ -490,11 +495,7 @@ TEST_CASE("a Cluster that does not ask is not told; Status shows it all the same
 
 TEST_CASE("reads on a replica whose disk is lost end, too") {
     Tellers group(3);
-    REQUIRE(group.elect(1));
-    for (std::uint64_t id = 1; id <= 5; ++id) propose(group, id);
-    wipe(group[3]);
-    REQUIRE(group.advance(500ms));
-    REQUIRE(progress(group[1], 3).lost);
+    lose_disk_of_3(group);
     group[3].machine.reads = {7};
     REQUIRE(group.advance(10s));
     CHECK(group[3].machine.served.empty());
