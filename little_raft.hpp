@@ -512,7 +512,10 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 ///
 /// The base is all that is known of what was compacted. Its term answers for the entries that are
 /// gone, so a follower whose log ends right there is recognized without them [Raft 7].
-template <class T>
+///
+/// The log is kept in chunks of so many indexes each, and nothing is moved when it grows or is cut.
+/// The first chunk is the base's, and of what is in the base's place only the term counts.
+template <class T, std::uint64_t chunk_size = 256>
 class Log {
  public:
     LogPosition base() const { return base_; }
@@ -520,12 +523,12 @@ class Log {
     LogPosition last() const { return last_; }
 
     /// Precondition: first_index() <= index <= last().index.
-    const Entry<T>& operator[](Index index) const { return entries_[index - origin_]; }
+    const Entry<T>& operator[](Index i) const { return chunks_[chunk_of(i)][i.value % chunk_size]; }
 
     /// Nothing where the log does not reach, or no longer.
     std::optional<Term> term_at(Index index) const {
         if (index < base_.index || index > last_.index) return std::nullopt;
-        return index == base_.index ? base_.term : (*this)[index].term;
+        return (*this)[index].term;
     }
 
     /// The one question that replication asks: are the logs equal up to here [Raft 5.3]?
@@ -541,26 +544,28 @@ class Log {
 
     void append(Entry<T>&& entry) {
         last_ = {last_.index + 1, entry.term};
-        entries_.push_back(std::move(entry));
+        if (last_.index.value % chunk_size == 0) chunks_.emplace_back().reserve(chunk_size);
+        chunks_.back().push_back(std::move(entry));
     }
 
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
     /// >= first_index().
     void truncate_from(Index index) {
         last_ = {index - 1, *term_at(index - 1)};
-        entries_.erase(at(index), entries_.end());
+        chunks_.resize(chunk_of(last_.index) + 1);
+        chunks_.back().resize(last_.index.value % chunk_size + 1);
     }
 
     /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
     /// follows there belongs to another history.
     void compact(LogPosition base) {
         bool held = holds(base);
+        std::uint64_t gone = held ? chunk_of(base.index) : chunks_.size();
+        chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(gone));
         base_ = base;
-        if (!held) last_ = base;
-        // Only once half are unused, so that each entry is moved once on average.
-        if (held && 2 * (first_index() - origin_) < entries_.size()) return;
-        entries_.erase(entries_.begin(), held ? at(first_index()) : entries_.end());
-        origin_ = first_index();
+        if (held) return;
+        last_ = base;
+        chunks_.emplace_back(base.index.value % chunk_size + 1, Entry<T>{base.term, Noop{}});
     }
 
     /// Precondition: first_index() <= first <= last().index + 1.
@@ -568,19 +573,28 @@ class Log {
     /// many bytes these are. The entry at `first`, if there is one, always fits.
     auto slice(Index first, std::uint64_t bytes_max = ~0ULL) const {
         std::uint64_t bytes = 0;
-        auto end = at(first);
-        for (; end != entries_.end() && (bytes == 0 || bytes + bytes_of(*end) <= bytes_max); ++end)
-            bytes += bytes_of(*end);
-        return std::pair(std::vector<Entry<T>>(at(first), end), bytes);
+        Index end = first;
+        for (; end <= last_.index; ++end) {
+            std::uint64_t more = bytes_of((*this)[end]);
+            if (bytes > 0 && bytes + more > bytes_max) break;
+            bytes += more;
+        }
+        std::vector<Entry<T>> entries;
+        entries.reserve(end - first);
+        for (std::uint64_t count = 0; first < end; first = first + count) {
+            count = least(end - first, chunk_size - first.value % chunk_size);
+            const Entry<T>* from = &(*this)[first];
+            entries.insert(entries.end(), from, from + count);
+        }
+        return std::pair(std::move(entries), bytes);
     }
 
  private:
-    auto at(Index i) const { return entries_.begin() + static_cast<std::ptrdiff_t>(i - origin_); }
+    auto chunk_of(Index i) const { return i.value / chunk_size - base_.index.value / chunk_size; }
 
     LogPosition base_;
     LogPosition last_;
-    Index origin_ = {1};  // Of the first in entries_, some of which may be unused.
-    std::vector<Entry<T>> entries_;
+    std::vector<std::vector<Entry<T>>> chunks_ = std::vector(1, std::vector<Entry<T>>(1));
 };
 
 // ===== 7 Quorum ==================================================================================

@@ -14,7 +14,7 @@ namespace {
 
 using namespace support;
 using lr::LogPosition;
-using Log = lr::detail::Log<Command>;
+using Log = lr::detail::Log<Command, 3>;  // In small chunks, so that they matter.
 using Terms = std::vector<std::uint64_t>;
 
 LogPosition at(std::uint64_t index, std::uint64_t term) { return {Index{index}, Term{term}}; }
@@ -212,7 +212,7 @@ TEST_CASE("a slice has as many entries as fit, and at least one") {
         {15, 1, 0, 0},
         {15, ~std::uint64_t{0}, 0, 0},
     };
-    lr::detail::Log<Sized> log;
+    lr::detail::Log<Sized, 3> log;
     log.compact(late);
     for (std::uint64_t size : sizes) log.append({Term{3}, Sized{size}});
     for (const Row& row : table) {
@@ -225,7 +225,7 @@ TEST_CASE("a slice has as many entries as fit, and at least one") {
             CHECK(std::get<Sized>(entries[i].command).size == sizes[row.first - 11 + i]);
         }
     }
-    CHECK(lr::detail::Log<Sized>{}.slice(Index{1}, 100).first.empty());
+    CHECK(lr::detail::Log<Sized, 3>{}.slice(Index{1}, 100).first.empty());
 }
 
 TEST_CASE("positions are in the order of their terms, then of their indexes") {

@@ -16,7 +16,7 @@ namespace {
 
 using namespace support;
 using lr::LogPosition;
-using Log = lr::detail::Log<Command>;
+using Log = lr::detail::Log<Command, 3>;  // In small chunks, so that they matter.
 
 /// Calls `visit` with every vector of `size` values below `values`.
 void for_all_vectors(std::size_t size, std::uint64_t values,

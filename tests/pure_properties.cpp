@@ -20,7 +20,7 @@ namespace {
 using namespace support;
 using lr::LogPosition;
 using lr::Progress;
-using Log = lr::detail::Log<Command>;
+using Log = lr::detail::Log<Command, 3>;  // In small chunks, so that they matter.
 using State = lr::Progress::State;
 
 /// Runs a property, and reports its smallest counterexample through doctest. RC_PARAMS="seed=N"
@@ -68,7 +68,7 @@ struct Sized {
     std::uint64_t get_id() const { return id; }
     std::uint64_t get_size() const { return size; }
 };
-using SizedLog = lr::detail::Log<Sized>;
+using SizedLog = lr::detail::Log<Sized, 3>;
 
 /// All that ever was in the log, by index: simple, wasteful and obvious.
 struct NaiveLog {
