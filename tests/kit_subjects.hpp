@@ -1,5 +1,5 @@
-// Subjects for the tests of the test kit: good ones that use all that a subject may have, and
-// broken ones that the kit must see through.
+// Subjects for the tests of the test kit: good ones that use all that a subject may have, each of
+// which can be broken in ways that the kit must see through.
 #pragma once
 
 #include <cstddef>
@@ -30,6 +30,34 @@ inline lrt::Settings some(std::uint64_t schedules) {
     return settings;
 }
 
+/// What is wrong with the subjects. It is asked for while they run, and not a type each, since the
+/// whole kit is compiled anew for every subject.
+enum class Bug {
+    none,
+    merging,       // Bank: does not empty itself before it takes a snapshot in.
+    leaky,         // Bank: loses money.
+    forgetful,     // Bank: answers from something that is no part of the state.
+    caching,       // Bank: answers from a cache that a snapshot does not empty.
+    blind,         // Bank: whatever `equal` is asked, states are equal.
+    own_calls,     // Digest: each machine counts by itself how often it was called.
+    old_snapshot,  // Digest: gives back an older snapshot than it saved last.
+    same_id,       // Digest: every client uses the same id.
+    lossy,         // Text: loses the commit index on the way.
+    no_votes,      // Text: writes every vote as refused; nothing contradicts that.
+    lazy,          // Files: says true and writes only every third time.
+    voteless,      // Files: does not keep the vote.
+    failing,       // Files: fails to sync one day.
+};
+inline Bug bug = Bug::none;
+
+/// As long as it lives, the bug is there.
+struct Planted {
+    explicit Planted(Bug planted) { bug = planted; }
+    Planted(const Planted&) = delete;
+    Planted& operator=(const Planted&) = delete;
+    ~Planted() { bug = Bug::none; }
+};
+
 // ----- A bank: ids are text, snapshots travel whole, no digest -----------------------------------
 
 struct Transfer {
@@ -46,12 +74,15 @@ struct Bank {
     using SnapshotData = std::map<std::size_t, int>;
 
     std::map<std::size_t, int> balances;
+    std::map<std::size_t, int> cache;  // Of what was balanced here.
     std::optional<lr::Snapshot<SnapshotData>> saved;
 
     void register_transition_state(const std::string&, lr::TransitionState) {}
     void apply_transition(const Transfer& transfer) {
         balances[transfer.from] -= transfer.amount;
         balances[transfer.to] += transfer.amount;
+        for (std::size_t account : {transfer.from, transfer.to}) cache[account] = balances[account];
+        if (bug == Bug::leaky && transfer.amount > 90) ++balances[0];
     }
     std::vector<Transfer> get_pending_transitions() { return {}; }
     std::optional<lr::Snapshot<SnapshotData>> get_snapshot() { return saved; }
@@ -61,7 +92,8 @@ struct Bank {
     }
     void set_snapshot(const lr::Snapshot<SnapshotData>& snapshot) {
         saved = snapshot;
-        balances = snapshot.data;
+        if (bug != Bug::merging) balances.clear();
+        for (const auto& [account, balance] : snapshot.data) balances[account] += balance;
     }
 };
 
@@ -70,9 +102,15 @@ struct BankTest : lrt::Subject<Bank> {
         return {"transfer " + std::to_string(number), random.below(4), random.below(4),
                 static_cast<int>(random.below(100))};
     }
-    static bool equal(const Bank& a, const Bank& b) { return a.balances == b.balances; }
+    static bool equal(const Bank& a, const Bank& b) {
+        return bug == Bug::blind || a.balances == b.balances;
+    }
     static int observe(const Bank& bank, const Transfer& transfer) {
-        return bank.balances.at(transfer.to);
+        if (bug == Bug::forgetful)
+            return static_cast<int>(reinterpret_cast<std::uintptr_t>(&bank) % 4096);
+        if (bug != Bug::caching) return bank.balances.at(transfer.to);
+        auto cached = bank.cache.find((transfer.to + 1) % 4);
+        return cached == bank.cache.end() ? 0 : cached->second;
     }
     static std::string invariant(const Bank& bank) {
         int sum = 0;
@@ -80,68 +118,6 @@ struct BankTest : lrt::Subject<Bank> {
         return sum == 0 ? "" : "the balances add up to " + std::to_string(sum);
     }
     static std::string show(const Transfer& transfer) { return transfer.id; }
-};
-
-/// Forgets to empty itself before it takes a snapshot in.
-struct MergingBank : Bank {
-    void set_snapshot(const lr::Snapshot<SnapshotData>& snapshot) {
-        saved = snapshot;
-        for (const auto& [account, balance] : snapshot.data) balances[account] += balance;
-    }
-};
-struct MergingTest : lrt::Subject<MergingBank> {
-    static Transfer transition(lrt::Random& random, std::uint64_t number) {
-        return BankTest::transition(random, number);
-    }
-    static bool equal(const Bank& a, const Bank& b) { return a.balances == b.balances; }
-};
-
-/// Loses money.
-struct LeakyBank : Bank {
-    void apply_transition(const Transfer& transfer) {
-        Bank::apply_transition(transfer);
-        if (transfer.amount > 90) ++balances[0];
-    }
-};
-struct LeakyTest : lrt::Subject<LeakyBank> {
-    static Transfer transition(lrt::Random& random, std::uint64_t number) {
-        return BankTest::transition(random, number);
-    }
-    static bool equal(const Bank& a, const Bank& b) { return a.balances == b.balances; }
-    static std::string invariant(const Bank& bank) { return BankTest::invariant(bank); }
-};
-
-/// Answers from something that is no part of the state.
-struct ForgetfulTest : BankTest {
-    static std::size_t observe(const Bank& bank, const Transfer&) {
-        return reinterpret_cast<std::uintptr_t>(&bank) % 4096;
-    }
-};
-
-/// Answers from a cache that it forgets to empty when a snapshot takes the place of its state.
-struct CachingBank : Bank {
-    std::map<std::size_t, int> cache;
-
-    void apply_transition(const Transfer& transfer) {
-        Bank::apply_transition(transfer);
-        for (std::size_t account : {transfer.from, transfer.to}) cache[account] = balances[account];
-    }
-};
-struct CachingTest : lrt::Subject<CachingBank> {
-    static Transfer transition(lrt::Random& random, std::uint64_t number) {
-        return BankTest::transition(random, number);
-    }
-    static bool equal(const Bank& a, const Bank& b) { return a.balances == b.balances; }
-    static int observe(const CachingBank& bank, const Transfer& transfer) {
-        auto cached = bank.cache.find((transfer.to + 1) % 4);
-        return cached == bank.cache.end() ? 0 : cached->second;
-    }
-    static std::string show(const Transfer& transfer) { return transfer.id; }
-};
-
-/// Its state is more than `equal` and `digest` see: whatever they are asked, states are equal.
-struct BlindTest : BankTest {
-    static bool equal(const Bank&, const Bank&) { return true; }
 };
 
 // ----- A machine without snapshots, without copies -----------------------------------------------
@@ -162,35 +138,26 @@ struct CounterTest : lrt::Subject<Counter> {
     static std::uint64_t digest(const Counter& counter) { return counter.sum; }
 };
 
-/// Each machine counts by itself how often it was called.
-struct NondeterministicMachine : lrt::DigestMachine {
+// ----- A machine whose state is a digest of what it applied
+// ---------------------------------------
+
+struct DigestMachine : lrt::DigestMachine {
+    std::optional<lr::Snapshot<std::string>> first;
+
     void apply_transition(const lrt::Command& command) {
         lrt::DigestMachine::apply_transition(command);
-        if (calls == 7) ++digest;
+        if (bug == Bug::own_calls && calls == 7) ++digest;
     }
-};
-struct NondeterministicTest : lrt::Subject<NondeterministicMachine> {
-    static lrt::Command transition(lrt::Random&, std::uint64_t number) { return {number}; }
-    static std::uint64_t digest(const NondeterministicMachine& machine) { return machine.digest; }
-};
-
-/// Gives back an older snapshot than it saved last.
-struct StaleSnapshotMachine : lrt::DigestMachine {
-    std::optional<lr::Snapshot<std::string>> first;
     std::optional<lr::Snapshot<std::string>> get_snapshot() {
         if (!first) first = saved;
-        return first;
+        return bug == Bug::old_snapshot ? first : saved;
     }
 };
-struct StaleSnapshotTest : lrt::Subject<StaleSnapshotMachine> {
-    static lrt::Command transition(lrt::Random&, std::uint64_t number) { return {number}; }
-    static std::uint64_t digest(const StaleSnapshotMachine& machine) { return machine.digest; }
-};
-
-/// Every client uses the same id.
-struct SameIdTest : lrt::Subject<lrt::DigestMachine> {
-    static lrt::Command transition(lrt::Random&, std::uint64_t) { return {7}; }
-    static std::uint64_t digest(const lrt::DigestMachine& machine) { return machine.digest; }
+struct DigestTest : lrt::Subject<DigestMachine> {
+    static lrt::Command transition(lrt::Random&, std::uint64_t number) {
+        return {bug == Bug::same_id ? 7 : number};
+    }
+    static std::uint64_t digest(const DigestMachine& machine) { return machine.digest; }
 };
 
 // ----- Messages as text --------------------------------------------------------------------------
@@ -235,7 +202,7 @@ struct TextTest : lrt::DigestTest {
     }
     static void write(std::ostream&, const lr::TimeoutNow&) {}
     static void write(std::ostream& out, const lr::RequestVoteResponse& body) {
-        out << ' ' << body.pre_vote << ' ' << body.vote_granted;
+        out << ' ' << body.pre_vote << ' ' << (body.vote_granted && bug != Bug::no_votes);
     }
     static void write(std::ostream& out, const lr::AppendEntries<lrt::Command>& body) {
         out << ' ' << body.prev_log.index.value << ' ' << body.prev_log.term.value << ' '
@@ -282,6 +249,7 @@ struct TextTest : lrt::DigestTest {
             if (id != 0) entry.command = lrt::Command{id};
             body.entries.push_back(entry);
         }
+        if (bug == Bug::lossy) body.leader_commit = {};
         return body;
     }
     static lr::AppendEntriesResponse read_response(std::istream& in) {
@@ -306,29 +274,6 @@ struct TextTest : lrt::DigestTest {
         }
         return body;
     }
-};
-
-/// Loses the commit index on the way.
-struct LossyTextTest : lrt::DigestTest {
-    static std::string encode(const Message& message) { return TextTest::encode(message); }
-    static std::optional<Message> decode(std::string_view text) {
-        auto message = TextTest::decode(text);
-        auto* append =
-            message ? std::get_if<lr::AppendEntries<lrt::Command>>(&message->body) : nullptr;
-        if (append) append->leader_commit = {};
-        return message;
-    }
-};
-
-/// Writes and reads every vote as refused: nothing contradicts that, but nobody is ever elected.
-struct NoVotesTest : lrt::DigestTest {
-    static std::string encode(const Message& message) {
-        Message refused = message;
-        if (auto* vote = std::get_if<lr::RequestVoteResponse>(&refused.body))
-            vote->vote_granted = false;
-        return TextTest::encode(refused);
-    }
-    static std::optional<Message> decode(std::string_view text) { return TextTest::decode(text); }
 };
 
 // ----- A disk of files ---------------------------------------------------------------------------
@@ -356,7 +301,7 @@ class FileStorage {
     }
     void save_vote(lr::Term term, std::optional<lr::ReplicaId> voted_for) {
         state_.term = term;
-        state_.voted_for = voted_for;
+        state_.voted_for = bug == Bug::voteless ? std::nullopt : voted_for;
     }
     void append(lr::Index first_index, const std::vector<Entry>& entries) {
         std::uint64_t kept = first_index - state_.last_included.index - 1;
@@ -374,6 +319,8 @@ class FileStorage {
         state_.last_included = last_included;
     }
     bool sync() {
+        ++syncs_;
+        if (bug == Bug::lazy && syncs_ % 3 != 0) return true;
         std::ofstream out(path_);
         out << state_.term.value << ' ' << (state_.voted_for ? state_.voted_for->value : 0) << ' '
             << state_.last_included.index.value << ' ' << state_.last_included.term.value << '\n';
@@ -381,63 +328,17 @@ class FileStorage {
             const auto* command = std::get_if<lrt::Command>(&entry.command);
             out << entry.term.value << ' ' << (command ? command->id : 0) << '\n';
         }
-        return static_cast<bool>(out.flush());
+        return out.flush() && (bug != Bug::failing || syncs_ < 5);
     }
 
- protected:
+ private:
     std::filesystem::path path_;
     lr::StoredState<lrt::Command> state_;
+    std::uint64_t syncs_ = 0;
 };
 
 struct FileTest : lrt::DigestTest {
     using Storage = FileStorage;
-    static std::unique_ptr<Storage> open(const std::filesystem::path& directory) {
-        return std::make_unique<Storage>(directory);
-    }
-};
-
-/// Says true and writes only every third time.
-class LazyStorage : public FileStorage {
- public:
-    using FileStorage::FileStorage;
-    bool sync() { return ++calls_ % 3 != 0 || FileStorage::sync(); }
-
- private:
-    std::uint64_t calls_ = 0;
-};
-struct LazyTest : lrt::DigestTest {
-    using Storage = LazyStorage;
-    static std::unique_ptr<Storage> open(const std::filesystem::path& directory) {
-        return std::make_unique<Storage>(directory);
-    }
-};
-
-/// Does not keep the vote.
-class VotelessStorage : public FileStorage {
- public:
-    using FileStorage::FileStorage;
-    void save_vote(lr::Term term, std::optional<lr::ReplicaId>) {
-        FileStorage::save_vote(term, std::nullopt);
-    }
-};
-struct VotelessTest : lrt::DigestTest {
-    using Storage = VotelessStorage;
-    static std::unique_ptr<Storage> open(const std::filesystem::path& directory) {
-        return std::make_unique<Storage>(directory);
-    }
-};
-
-/// Fails to sync one day.
-class FailingStorage : public FileStorage {
- public:
-    using FileStorage::FileStorage;
-    bool sync() { return FileStorage::sync() && ++calls_ < 5; }
-
- private:
-    std::uint64_t calls_ = 0;
-};
-struct FailingTest : lrt::DigestTest {
-    using Storage = FailingStorage;
     static std::unique_ptr<Storage> open(const std::filesystem::path& directory) {
         return std::make_unique<Storage>(directory);
     }

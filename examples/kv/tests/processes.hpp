@@ -110,9 +110,10 @@ inline std::string tail_of(const std::filesystem::path& path, std::size_t lines 
 }
 
 /// A TCP port of the loopback interface that nobody listens on. It is below those that the system
-/// gives to outgoing connections: one of these could take a replica's port while it is down.
+/// gives to outgoing connections: one of these could take a replica's port while it is down. So
+/// could another test, so that those of near process ids begin hundreds of ports apart.
 inline int free_port() {
-    static int next = 20'000 + static_cast<int>(getpid() % 1'000) * 10;
+    static int next = 20'000 + static_cast<int>(getpid() * 7'919L % 12'000);
     for (int tries = 0; tries < 10'000; ++tries) {
         int port = next++;
         if (next >= 32'000) next = 20'000;
