@@ -232,17 +232,17 @@ struct AppendEntries {
     /// When it was sent, by the leader's clock. It rises from poll to poll, and whoever brings it
     /// back has heard that the sender leads at that time or later.
     Time sent = {};
-    /// Answers a follower's question: its reads may see the state at leader_commit. `never`: none,
-    /// but this must be answered even where it only brings news. Time{}: neither.
+    /// Answers a follower's question: its reads may see the state at leader_commit. Time{}: none is
+    /// answered. `never`: this is mere news of a commit, which is not answered in its turn.
     Time read = {};
 };
 
 /// Answers AppendEntries. Deviates: InstallSnapshot too, since a follower that lacks the beginning
-/// of the log has the same to say, whatever it is sent.
+/// of the log has the same to say, whatever it is sent. A follower's question comes unasked.
 struct AppendEntriesResponse {
     bool success = false;
-    /// On success: the follower's durable log equals the leader's up to here. Otherwise: the
-    /// prev_log_index that was refused.
+    /// On success: the follower's durable log equals the leader's up to here. Otherwise: where it
+    /// does not, the prev_log or last_included that was refused.
     Index match_index;
     /// When refused: the last entry that the leader might share, as far as the follower can tell.
     LogPosition hint;
@@ -473,7 +473,6 @@ inline Volatile volatile_storage;  // It holds nothing.
 template <class D>
 concept ByteString = requires(D& data, const D& chunk) {
     requires sizeof(*chunk.data()) == 1;
-    D(chunk.data(), chunk.data() + chunk.size());
     data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
 };
 
@@ -481,16 +480,11 @@ concept ByteString = requires(D& data, const D& chunk) {
 constexpr std::uint64_t size_in_chunks(const auto&) { return 0; }
 constexpr std::uint64_t size_in_chunks(const ByteString auto& data) { return data.size(); }
 
-/// At most `max` bytes of the data, from `offset` on.
-auto cut(const auto& data, std::uint64_t, std::uint64_t) { return data; }
-auto cut(const ByteString auto& data, std::uint64_t offset, std::uint64_t max) {
-    const auto* begin = data.data() + offset;
-    return std::decay_t<decltype(data)>(begin, begin + least(data.size() - offset, max));
-}
-
-void join(auto& data, const auto& chunk) { data = chunk; }
-void join(ByteString auto& data, const auto& chunk) {
-    data.insert(data.end(), chunk.begin(), chunk.end());
+/// Puts at most `max` bytes of `from`, those at `offset` and after, behind what is in `to`.
+void add_chunk(auto& to, const auto& from, std::uint64_t, std::uint64_t) { to = from; }
+void add_chunk(ByteString auto& to, const auto& from, std::uint64_t offset, std::uint64_t max) {
+    const auto* begin = from.data() + offset;
+    to.insert(to.end(), begin, begin + least(from.size() - offset, max));
 }
 
 /// What an entry counts for in the limits of Options: its own size and what it says it owns. It is
@@ -513,16 +507,22 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 /// The base is all that is known of what was compacted. Its term answers for the entries that are
 /// gone, so a follower whose log ends right there is recognized without them [Raft 7].
 ///
-/// The log is kept in chunks of so many indexes each, and nothing is moved when it grows or is cut.
-/// The first chunk is the base's, and of what is in the base's place only the term counts.
+/// The log is kept in chunks of so many indexes each, and but for the first, which is small where
+/// the log is short, nothing is moved when it grows or is cut. The first chunk is the base's, and
+/// of what is in the base's place only the term counts.
 template <class T, std::uint64_t chunk_size = 256>
 class Log {
  public:
+    /// Begins empty, behind `base`.
+    explicit Log(LogPosition base = {}) : base_(base), last_(base) {
+        chunks_.emplace_back(base.index.value % chunk_size + 1, Entry<T>{base.term, Noop{}});
+    }
+
     LogPosition base() const { return base_; }
     Index first_index() const { return base_.index + 1; }
     LogPosition last() const { return last_; }
 
-    /// Precondition: first_index() <= index <= last().index.
+    /// Precondition: base().index <= index <= last().index.
     const Entry<T>& operator[](Index i) const { return chunks_[chunk_of(i)][i.value % chunk_size]; }
 
     /// Nothing where the log does not reach, or no longer.
@@ -559,13 +559,10 @@ class Log {
     /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
     /// follows there belongs to another history.
     void compact(LogPosition base) {
-        bool held = holds(base);
-        std::uint64_t gone = held ? chunk_of(base.index) : chunks_.size();
-        chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(gone));
+        if (!holds(base)) *this = Log(base);
+        auto gone = static_cast<std::ptrdiff_t>(chunk_of(base.index));
+        chunks_.erase(chunks_.begin(), chunks_.begin() + gone);
         base_ = base;
-        if (held) return;
-        last_ = base;
-        chunks_.emplace_back(base.index.value % chunk_size + 1, Entry<T>{base.term, Noop{}});
     }
 
     /// Precondition: first_index() <= first <= last().index + 1.
@@ -581,10 +578,9 @@ class Log {
         }
         std::vector<Entry<T>> entries;
         entries.reserve(end - first);
-        for (std::uint64_t count = 0; first < end; first = first + count) {
-            count = least(end - first, chunk_size - first.value % chunk_size);
-            const Entry<T>* from = &(*this)[first];
-            entries.insert(entries.end(), from, from + count);
+        for (Index stop; first < end; first = stop) {
+            stop = least(end, Index{(first.value / chunk_size + 1) * chunk_size});
+            entries.insert(entries.end(), &(*this)[first], &(*this)[stop - 1] + 1);
         }
         return std::pair(std::move(entries), bytes);
     }
@@ -594,7 +590,7 @@ class Log {
 
     LogPosition base_;
     LogPosition last_;
-    std::vector<std::vector<Entry<T>>> chunks_ = std::vector(1, std::vector<Entry<T>>(1));
+    std::vector<std::vector<Entry<T>>> chunks_;
 };
 
 // ===== 7 Quorum ==================================================================================
@@ -627,7 +623,7 @@ constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimi
 /// - snapshot: the log no longer reaches back far enough; chunks go one at a time.
 ///
 ///     probe --- success --> replicate --- refusal --> probe
-///       '--- next_index compacted --> snapshot --- success --> replicate
+///       '--- next_index compacted, from both --> snapshot --- success --> replicate
 ///
 /// Messages overtake each other, so each answer is first asked whether it is news: a success never
 /// lowers match_index, and a refusal of what is known to match is out of date.
@@ -638,7 +634,7 @@ struct Progress {
     State state = probe;
     /// Known to be replicated and durable there. Never falls in a term, but to 0 where it is lost.
     Index match_index = {};
-    Index next_index = {};      ///< The next entry to send; always above match_index.
+    Index next_index = {1};     ///< The next entry to send; always above match_index.
     Index sent_commit = {};     ///< The commit index that it was told and can act upon.
     bool waiting = false;       ///< A probe or a chunk was sent and is not answered.
     bool overdue = false;       ///< ... nor was at the last heartbeat.
@@ -648,7 +644,6 @@ struct Progress {
     /// Its disk lost what it had acknowledged. For the rest of the term it does not count and is
     /// sent nothing: it needs to be replaced under another id.
     bool lost = false;
-    Time sent = {};            ///< When the latest append to it was sent.
     Time read = {};            ///< Its question that is not answered yet,
     Time read_since = {};      ///< ... and when that came.
     std::uint64_t offset = 0;  ///< snapshot: the bytes that it has.
@@ -665,10 +660,10 @@ struct Progress {
         inflight.clear();
     }
 
-    /// Entries up to last_index left. A probe is waited for; the rest is taken to arrive, until an
-    /// answer says otherwise, and the next message goes on behind it.
+    /// Entries up to last_index left. What is streamed is taken to arrive, until an answer says
+    /// otherwise, and the next message goes on behind it; the rest is waited for.
     void on_sent(Index last_index, std::uint64_t bytes) {
-        waiting = state == probe;
+        waiting = state != replicate;
         if (waiting || bytes == 0) return;
         next_index = last_index + 1;
         inflight.push_back({last_index, bytes});
@@ -682,10 +677,9 @@ struct Progress {
         for (; !inflight.empty() && inflight.front().first <= match;
              inflight.erase(inflight.begin()))
             inflight_bytes -= inflight.front().second;
-        if (state == replicate)
-            next_index = detail::greatest(next_index, match_index + 1);
-        else if (state == probe || match_index + 1 >= detail::least(next_index, leader_first_index))
-            become(replicate, match_index + 1);
+        bool meets = match_index + 1 >= detail::least(next_index, leader_first_index);
+        if (state == probe || (state == snapshot && meets)) become(replicate, match_index + 1);
+        next_index = detail::greatest(next_index, match_index + 1);
     }
 
     /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share;
@@ -697,9 +691,7 @@ struct Progress {
             if (snapshot_offset == offset && !overdue) return;
             offset = snapshot_offset;
             waiting = overdue = false;
-        } else if (rejected > match_index && state == replicate) {
-            become(probe, match_index + 1);
-        } else if (rejected > match_index && rejected + 1 == next_index) {
+        } else if (rejected > match_index && (state == replicate || rejected + 1 == next_index)) {
             // Otherwise it is out of date, since that entry is there by now, or answers an older
             // probe.
             become(probe, detail::greatest(match_index, detail::least(rejected - 1, hint)) + 1);
@@ -831,11 +823,10 @@ class Replica {
         status_.progress.push_back({.id = id});
         for (ReplicaId peer : peers)
             if (peer != id) status_.progress.push_back({.id = peer});
-        become(Role::follower, {});
         for (const Progress& member : status_.progress)
             require(find(member.id) == &member, "a peer is named twice");
         if (!status_.fault) load();
-        publish();
+        publish(status_.leader);
     }
 
     /// A volatile replica; see Volatile.
@@ -851,8 +842,9 @@ class Replica {
     /// last, one message to each follower.
     Time poll(Time now) {
         if (status_.fault) return never;
+        std::optional<ReplicaId> leader_before = status_.leader;
         now_ = detail::greatest(now_, now);
-        stamp_ = detail::greatest(now_, stamp_ + Duration(1));
+        stamp_ = detail::greatest(now_, stamp_ + Duration(2));
         // Safety: it may have heard a leader that counts on that just before it stopped.
         bool leases = options_.lease_reads < options_.election_timeout_range.min;
         if (election_deadline_ == never && leases) leader_contact_ = now_;
@@ -868,13 +860,13 @@ class Replica {
         if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
             become(Role::follower, status_.term);
             settle_own({{absurd}, {absurd}});
-            publish();
+            publish(leader_before);
             return never;
         }
         apply_committed();
         if constexpr (reading) serve_reads();
         if constexpr (snapshotting) take_snapshot();
-        publish();
+        publish(leader_before);
         // There may be more to do by now: a commit to tell, a term or entries to write.
         bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last().index;
         if (duty_.unsent || (unwritten && !syncing_)) return now_;
@@ -910,9 +902,9 @@ class Replica {
         Snapshot<D> snapshot = {};          // that a leader sends or a follower receives
         std::optional<ReplicaId> transfer;  // leader: who is to lead
         Time heard = {};                    // follower: the latest stamp of the leader
-        Time round = {};      // leader: what was sent before tells nothing about reads
         Duration lease = {};  // leader: for how long after a message nobody else can lead
         bool unsent = false;  // leader: there may be something to send
+        bool asks = false;    // leader: reads wait for word that it still leads
     };
 
     /// For the test kit, which lets the copy go on with objects of its own. Two that share them
@@ -956,12 +948,10 @@ class Replica {
     }
 
     /// Shows the outside what it may see: only at the end of a poll, when nothing changes any more.
-    void publish() {
+    void publish(const std::optional<ReplicaId>& leader_before) {
         status_.first_log_index = log_.first_index();
         status_.last_log_index = log_.last().index;
-        if (registered_leader_ == status_.leader) return;
-        registered_leader_ = status_.leader;
-        cluster_->register_leader(status_.leader);
+        if (status_.leader != leader_before) cluster_->register_leader(status_.leader);
     }
 
     // ----- Messages and terms --------------------------------------------------------------------
@@ -994,25 +984,23 @@ class Replica {
     /// fall along a log and never exceed the sender's, and numbers leave room to count on. Safety:
     /// what fails this changes nothing.
     bool is_well_formed(const Message& message) {
-        if (message.to != status_.id || message.from == status_.id || !find(message.from))
-            return false;
-        if (message.term.value >= absurd) return false;
-        if (auto* request = std::get_if<RequestVote>(&message.body))
-            return request->last_log.term <= message.term &&
-                   (request->pre_vote ? !request->transfer : message.term > Term{});
+        bool known = message.to == status_.id && message.from != status_.id && find(message.from);
+        bool possible = known && message.term.value < absurd;
+        LogPosition last;  // Of those that it names.
         if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-            Term last = detail::greatest(append->prev_log.term, Term{1});
+            last = {append->prev_log.index, detail::greatest(append->prev_log.term, Term{1})};
             for (const Entry<T>& entry : append->entries) {
-                if (entry.term < last) return false;
-                last = entry.term;
+                possible &= last.term <= entry.term;
+                last.term = entry.term;
             }
-            return last <= message.term && append->prev_log.index.value < absurd;
+        } else if (auto* request = std::get_if<RequestVote>(&message.body)) {
+            last = request->last_log;
+            possible &= request->pre_vote ? !request->transfer : message.term > Term{};
+        } else if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
+            last = install->last_included;
+            possible &= snapshotting && last.term > Term{};
         }
-        if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
-            const auto& [index, term] = install->last_included;
-            return snapshotting && Term{} < term && term <= message.term && index.value < absurd;
-        }
-        return true;
+        return possible && last.term <= message.term && last.index.value < absurd;
     }
 
     /// The rule for terms, once for all messages, so that what handles them may take it that the
@@ -1020,18 +1008,18 @@ class Replica {
     ///
     /// A message of the past is answered, where it asks for something, so that its sender learns
     /// the term and is not stranded. While a leader is heard, nobody is helped to depose it
-    /// [PhD 4.2.3].
+    /// [PhD 4.2.3]. Whoever claims to lead beside the leader that is known is not believed.
     void handle(Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
         bool hears = status_.role == Role::leader ||
                      now_ < leader_contact_ + options_.election_timeout_range.min;
-        bool sticks = request && !request->transfer && hears;
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
-        if (past || sticks) return drop();
+        if (past || (request && !request->transfer && hears)) return drop();
         if (message.term > status_.term) become(Role::follower, message.term);
+        if (leads && status_.leader.value_or(message.from) != message.from) return drop();
         std::visit([&](auto& body) { on(message, body); }, message.body);
     }
 
@@ -1056,9 +1044,7 @@ class Replica {
     void reset_election_timer() {
         const auto& [min, max] = options_.election_timeout_range;
         random_ = random_ * 6364136223846793005 + 1442695040888963407;
-        auto spread = static_cast<std::uint64_t>((max - min).count()) + 1;
-        auto drawn = static_cast<Duration::rep>((random_ >> 16) % spread);
-        election_deadline_ = now_ + min + Duration(drawn);
+        election_deadline_ = now_ + min + Duration(random_ >> 16) % (max - min + Duration(1));
     }
 
     /// What belongs to one role in one term ends with it: the leader known, the votes, what is
@@ -1067,9 +1053,9 @@ class Replica {
     ///
     /// The election timer of all but a leader, whose measured something else, goes on, so that a
     /// candidate that fails does not put off its next try.
-    void become(Role role, Term term) {
+    void become(Role role, Term term, std::optional<ReplicaId> vote = {}) {
         // Safety: a vote is forgotten only together with its term [Raft 5.1].
-        if (term > status_.term) enter_term(term, std::nullopt);
+        if (term > status_.term) enter_term(term, vote);
         if (status_.role == Role::leader) reset_election_timer();
         status_.role = role;
         status_.leader.reset();
@@ -1090,15 +1076,13 @@ class Replica {
     /// Asks for votes [Raft 5.2]. Liveness: first, as a pre-candidate, whether it could win them,
     /// so that a replica that cannot raises nobody's term [PhD 9.6].
     void campaign(Role role, bool transfer = false) {
-        become(role, status_.term);
-        reset_election_timer();
         bool pre_vote = role == Role::pre_candidate;
-        if (!pre_vote) enter_term({status_.term.value + 1}, status_.id);
+        become(role, {status_.term.value + (pre_vote ? 0 : 1)}, status_.id);
+        reset_election_timer();
         status_.counters.elections_started += pre_vote ? 0 : 1;
         for (const Progress& voter : status_.progress)
-            if (voter.id != status_.id)
-                answer(voter.id, RequestVote{pre_vote, log_.last(), transfer});
-        answer(status_.id, RequestVoteResponse{pre_vote, true});
+            voter.id == status_.id ? answer(voter.id, RequestVoteResponse{pre_vote, true})
+                                   : answer(voter.id, RequestVote{pre_vote, log_.last(), transfer});
     }
 
     /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
@@ -1117,8 +1101,7 @@ class Replica {
 
     /// No PreVote: that would be refused by all who hear the leader.
     void on(const Message& message, const TimeoutNow&) {
-        if (status_.leader != message.from) return drop();
-        campaign(Role::candidate, true);
+        status_.leader == message.from ? campaign(Role::candidate, true) : drop();
     }
 
     /// A majority of PreVotes begins the election, a majority of votes ends it. A leader begins by
@@ -1204,27 +1187,22 @@ class Replica {
         duty_.unsent = true;
     }
 
-    /// Gives each follower what it lacks, as far as its window allows.
-    ///
-    /// Deviates: a heartbeat goes the way of all appends, and asks about the last entry sent, so
-    /// that a window that got lost is noticed even when nothing more may be sent. Liveness: it
-    /// repeats the commit index that was told and brings no news, since those are not answered.
+    /// Gives each follower what it lacks, as far as its window allows. A round of reads is a
+    /// heartbeat that does not wait for its time.
     void replicate() {
         bool beats = now_ >= duty_.heartbeat_deadline;
         if (!duty_.unsent && !beats) return;
         if (beats) duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         maybe_commit();  // So that the news of a commit travels with what else there is.
-        duty_.unsent = false;
+        bool asks = duty_.asks && led_until() < stamp_ - Duration(1);
+        duty_.unsent = duty_.asks = false;
         bool sends_snapshot = false;
         for (Progress& peer : status_.progress) {
             if (peer.id == status_.id || peer.lost || status_.fault) continue;
-            if (beats) {
-                peer.overdue = peer.waiting;
-                bool probes = peer.waiting && peer.state == Progress::probe;
-                if (probes) peer.next_index = detail::greatest(peer.next_index, log_.first_index());
-                send_append(peer, {}, peer.sent_commit, {});
-            }
-            replicate_to(peer);
+            if (beats) peer.overdue = peer.waiting;
+            // Liveness: who does not answer hears no more of reads than of heartbeats.
+            replicate_to(peer, beats || (asks && !peer.overdue));
+            if (peer.read_since == stamp_) duty_.unsent = true;  // A lease can tell from now on.
             sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
             if (peer.id != duty_.transfer || peer.match_index < log_.last().index) continue;
             // Safety: from here on another may lead at any time.
@@ -1235,43 +1213,42 @@ class Replica {
     }
 
     /// In replicate, message follows message without waiting for answers; in the other states there
-    /// is one at a time. A follower that has all entries is told of a commit that it can act upon.
-    void replicate_to(Progress& peer) {
-        while (!peer.waiting && !status_.fault) {
-            if (peer.state == Progress::snapshot || peer.next_index < log_.first_index()) {
-                if constexpr (snapshotting) send_chunk(peer);
-                continue;
-            }
-            Time read = reading && peer.sent < duty_.round ? never : Time{};
-            if (reading && peer.read != Time{} && led_until() >= peer.read_since) read = peer.read;
-            bool news = peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
-            bool lacks = peer.state == Progress::probe || peer.next_index <= log_.last().index;
-            bool full = peer.inflight.size() >= options_.inflight_messages_max ||
+    /// is one at a time. A follower that was sent all entries is told of a commit, too.
+    ///
+    /// Deviates: a heartbeat, which `asks` calls for, goes the way of all appends. It asks about
+    /// the last entry sent, so that a window that got lost is noticed even when nothing more may be
+    /// sent. Safety: where the log begins later, a probe moves there, and nothing is read that the
+    /// log no longer has.
+    void replicate_to(Progress& peer, bool asks) {
+        bool behind = peer.state == Progress::snapshot || peer.next_index < log_.first_index();
+        if constexpr (snapshotting)
+            if (behind && !peer.waiting) send_chunk(peer);
+        for (; !status_.fault; asks = false) {
+            bool full = peer.waiting || peer.inflight.size() >= options_.inflight_messages_max ||
                         peer.inflight_bytes >= options_.inflight_bytes_max;
-            if (full || !(lacks || news || read != Time{})) return;
-            if (read == peer.read) peer.read = {};
-            auto [entries, bytes] = log_.slice(peer.next_index, options_.append_bytes_max);
-            Index last = peer.next_index + entries.size() - 1;
+            bool lacks = peer.state == Progress::probe || peer.next_index <= log_.last().index;
+            bool news = peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
+            bool knows = reading && peer.read != Time{} && led_until() >= peer.read_since;
+            if (!asks && !knows && (full || !(lacks || news))) return;
+            LogPosition prev = log_.last_not_after({peer.next_index - 1, status_.term});
+            if (peer.state == Progress::probe) peer.next_index = prev.index + 1;
+            Index first = full ? log_.last().index + 1 : peer.next_index;
+            auto [entries, bytes] = log_.slice(first, options_.append_bytes_max);
+            Index last = prev.index + entries.size();
             peer.sent_commit = detail::least(status_.commit_index, last);
-            send_append(peer, std::move(entries), status_.commit_index, read);
+            Time read = knows ? peer.read : lacks || asks ? Time{} : never;
+            send({status_.id, peer.id, status_.term,
+                  AppendEntries<T>{prev, status_.commit_index, std::move(entries), stamp_, read}});
             peer.on_sent(last, bytes);
+            if (knows) peer.read = {};
+            if (peer.next_index > log_.last().index) return;
         }
-    }
-
-    /// Sends the entries at peer.next_index and after: none, if the log begins later. Safety: it
-    /// reads nothing that the log no longer has.
-    void send_append(Progress& peer, std::vector<Entry<T>>&& entries, Index commit, Time read) {
-        LogPosition prev = log_.last_not_after({peer.next_index - 1, status_.term});
-        peer.sent = stamp_;
-        send({status_.id, peer.id, status_.term,
-              AppendEntries<T>{prev, commit, std::move(entries), stamp_, read}});
     }
 
     /// Safety: it counts for this term alone, which handle() saw to, and for no more than the
     /// follower verified, whatever the length of its log.
     void on(const Message& message, const AppendEntriesResponse& response) {
-        bool beyond = response.heard > stamp_ ||
-                      (response.success && response.match_index > log_.last().index);
+        bool beyond = response.heard > stamp_ || response.match_index > log_.last().index;
         if (status_.role != Role::leader || beyond) return drop();
         Progress& peer = *find(message.from);
         // It answers what was sent after its last success arrived, so it lost what that had
@@ -1287,12 +1264,13 @@ class Replica {
         if (response.read != Time{} && response.read != peer.read) {
             peer.read = response.read;
             peer.read_since = stamp_;
-            if (led_until() < stamp_) duty_.round = stamp_;
+            duty_.asks = true;
         }
         duty_.unsent = true;
+        // Where it ends before this log begins, a probe would tell nothing.
+        Index hint = detail::least(response.hint.index, log_.last_not_after(response.hint).index);
         if (!response.success)
-            return peer.on_reject(response.match_index, log_.last_not_after(response.hint).index,
-                                  response.snapshot_offset);
+            return peer.on_reject(response.match_index, hint, response.snapshot_offset);
         peer.succeeded = stamp_;
         peer.on_success(response.match_index, log_.first_index());
     }
@@ -1313,16 +1291,13 @@ class Replica {
     // A follower believes its leader, within its term, and checks only where the logs meet
     // [Raft 5.3]. Its answer says how far its log equals the leader's, or where they might.
 
-    /// Whoever sends entries or a snapshot in this term leads it [Raft 5.2]. False when it cannot
-    /// be, since another does.
-    bool follow(ReplicaId leader, Time sent) {
-        if (status_.leader && status_.leader != leader) return false;
+    /// Whoever sends entries or a snapshot in this term leads it [Raft 5.2].
+    void follow(ReplicaId leader, Time sent) {
         if (status_.role != Role::follower) become(Role::follower, status_.term);
         status_.leader = leader;
         leader_contact_ = now_;
         duty_.heard = detail::greatest(duty_.heard, sent);
         reset_election_timer();
-        return true;
     }
 
     /// Tells the leader that the log here equals its own up to `match`, and will after a crash; or
@@ -1335,8 +1310,11 @@ class Replica {
 
     /// [Raft Figure 2, AppendEntries RPC, receiver 2 to 5].
     void on(const Message& message, AppendEntries<T>& request) {
-        if (!follow(message.from, request.sent)) return drop();
-        if (request.read != Time{} && request.read == question_) on_answer(request.leader_commit);
+        follow(message.from, request.sent);
+        if (request.read != Time{} && request.read == question_) {
+            read_index_ = request.leader_commit;
+            question_ = {};
+        }
         LogPosition prev = request.prev_log;
         // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
         if (prev.index < status_.commit_index) return respond(true, status_.commit_index);
@@ -1354,11 +1332,9 @@ class Replica {
         for (std::uint64_t i = held; i < count; ++i) log_.append(std::move(request.entries[i]));
         // Safety: only this much is known to equal the leader's log, however long this one is.
         Index commit = detail::least(request.leader_commit, prev.index + count);
-        // Deviates: mere news of a commit is not answered. Liveness: no heartbeat is mere news
-        // twice.
-        bool only_news = count == 0 && request.read == Time{} && commit > status_.commit_index;
         status_.commit_index = detail::greatest(status_.commit_index, commit);
-        if (!only_news) respond(true, prev.index + count);
+        // Deviates: mere news of a commit is not answered.
+        if (request.read != never) respond(true, prev.index + count);
     }
 
     // ----- Commit and apply ----------------------------------------------------------------------
@@ -1401,10 +1377,9 @@ class Replica {
         while (status_.last_applied < status_.commit_index) {
             const Entry<T>& entry = log_[++status_.last_applied];
             if (settled_ < own_.size()) settle_own({status_.last_applied, entry.term});
-            if (auto* transition = std::get_if<T>(&entry.command)) {
-                machine_->apply_transition(*transition);
-                register_state(entry, TransitionState::applied);
-            }
+            const T* transition = std::get_if<T>(&entry.command);
+            if (transition) machine_->apply_transition(*transition);
+            register_state(entry, TransitionState::applied);
         }
     }
 
@@ -1421,29 +1396,24 @@ class Replica {
         if (log_.term_at(status_.commit_index) != status_.term) return {};
         Time heard = detail::quorum(status_.progress, &Progress::last_contact, never);
         // Whoever heard it votes for nobody else for a while, counted from when that was sent.
+        // Safety: the clock was read before this poll took in what it did.
         bool leases = detail::least(heard, now_) + duty_.lease > now_;
-        return leases ? detail::greatest(heard, stamp_) : heard;
+        return leases ? detail::greatest(heard, stamp_ - Duration(1)) : heard;
     }
 
     /// One batch at a time, so that any number of reads costs one round. Safety: the next poll is
     /// the first that can answer, since what was known before they came tells nothing about them.
     void serve_reads() requires reading {
-        if (question_ != Time{} && led_until() >= question_) on_answer(status_.commit_index);
-        if (question_ == Time{} && read_index_ <= status_.last_applied) end_reads();
+        bool led = question_ != Time{} && led_until() >= question_;
+        bool told = question_ == Time{} && read_index_ <= status_.last_applied;
+        if (led || told) end_reads();
         if (!reads_.empty()) return;
         reads_ = machine_->get_pending_reads();
         if (reads_.empty()) return;
         if (!status_.leader) return end_reads();
         question_ = stamp_ + Duration(1);
         if (status_.role != Role::leader) return respond(true, status_.commit_index);
-        if (led_until() < stamp_) duty_.round = question_;
-        duty_.unsent = true;
-    }
-
-    /// The state may be seen from there on.
-    void on_answer(Index index) {
-        read_index_ = index;
-        question_ = {};
+        duty_.asks = duty_.unsent = true;
     }
 
     void end_reads() {
@@ -1465,23 +1435,22 @@ class Replica {
     void take_snapshot() requires snapshotting {
         std::uint64_t delta = options_.snapshot_delta;
         if (delta == 0 || status_.last_applied - status_.snapshot.index < delta) return;
-        status_.snapshot = {status_.last_applied, *log_.term_at(status_.last_applied)};
-        static_cast<void>(machine_->create_snapshot(status_.snapshot.index, status_.snapshot.term));
-        compact_log();
+        LogPosition at{status_.last_applied, *log_.term_at(status_.last_applied)};
+        static_cast<void>(machine_->create_snapshot(at.index, at.term));
+        compact_log(at);
     }
 
     /// Leaves of what the snapshot covers only what slow followers may still need. Safety: a log
     /// that does not hold its last entry goes as a whole, since what follows there may conflict.
-    void compact_log() {
-        LogPosition end = status_.snapshot;
-        std::uint64_t trailing = detail::least(options_.snapshot_trailing, end.index.value);
-        if (log_.holds(end)) end = log_.last_not_after({end.index - trailing, end.term});
-        if (end == log_.base()) return;
-        log_.compact(end);
+    void compact_log(LogPosition at) {
+        status_.snapshot = at;
+        Index keeps = at.index - detail::least(options_.snapshot_trailing, at.index.value);
+        if (log_.holds(at)) at = log_.last_not_after({keeps, at.term});
+        if (at == log_.base()) return;
+        log_.compact(at);
         compacted_ = true;
         // A sync may lag behind.
-        stable_index_ =
-            detail::greatest(detail::least(stable_index_, log_.last().index), end.index);
+        stable_index_ = detail::least(detail::greatest(stable_index_, at.index), log_.last().index);
     }
 
     /// For a follower that lacks what the log no longer has [Raft 7]. One chunk is on its way at a
@@ -1504,44 +1473,42 @@ class Replica {
         }
         peer.waiting = true;
         peer.offset = detail::least(peer.offset, detail::size_in_chunks(data));
-        D chunk = detail::cut(data, peer.offset, options_.snapshot_chunk_bytes);
-        bool done = peer.offset + detail::size_in_chunks(chunk) == detail::size_in_chunks(data);
-        send({status_.id, peer.id, status_.term,
-              InstallSnapshot<D>{{index, term}, peer.offset, std::move(chunk), done, stamp_}});
+        bool done = detail::size_in_chunks(data) - peer.offset <= options_.snapshot_chunk_bytes;
+        InstallSnapshot<D> chunk{{index, term}, peer.offset, {}, done, stamp_};
+        detail::add_chunk(chunk.data, data, peer.offset, options_.snapshot_chunk_bytes);
+        send({status_.id, peer.id, status_.term, std::move(chunk)});
     }
 
     /// [Raft Figure 13]. Chunks are joined in order; one that is out of order is answered with how
     /// far it has come, from where the leader goes on.
     void on(const Message& message, InstallSnapshot<D>& request) {
-        if (!follow(message.from, request.sent)) return drop();
+        follow(message.from, request.sent);
         LogPosition at = request.last_included;
-        if (at.index <= status_.commit_index || log_.holds(at)) {
-            // Safety: never back to an older state. What the log holds needs no snapshot.
-            duty_.snapshot = {};
-            status_.commit_index = detail::greatest(status_.commit_index, at.index);
-            return respond(true, status_.commit_index);
+        // Safety: never back to an older state. What the log holds needs no snapshot.
+        if (at.index > status_.commit_index && !log_.holds(at)) {
+            // Safety: pieces of two snapshots are never joined, nor, as become() sees to, of two
+            // leaders.
+            if (duty_.snapshot.last_included() != at) duty_.snapshot = {at.index, at.term, D{}};
+            bool is_next = request.offset == detail::size_in_chunks(duty_.snapshot.data);
+            is_next ? detail::add_chunk(duty_.snapshot.data, request.data, 0, ~0ULL) : drop();
+            if (!is_next || !request.done) return respond(false, at.index, log_.last_not_after(at));
+            // The log holds neither the snapshot's last entry nor, behind that place, anything that
+            // could commit.
+            apply_committed();
+            settle_own(at);
+            restore(duty_.snapshot);
         }
-        // Safety: pieces of two snapshots are never joined, nor, as become() sees to, of two
-        // leaders.
-        if (duty_.snapshot.last_included() != at) duty_.snapshot = {at.index, at.term, D{}};
-        bool in_order = request.offset == detail::size_in_chunks(duty_.snapshot.data);
-        in_order ? detail::join(duty_.snapshot.data, request.data) : drop();
-        if (!in_order || !request.done) return respond(false, at.index, log_.last_not_after(at));
-        // The log holds neither the snapshot's last entry nor, behind that place, anything that
-        // could commit.
-        apply_committed();
-        settle_own(at);
-        restore(std::exchange(duty_.snapshot, {}));
-        respond(true, at.index);
+        duty_.snapshot = {};
+        status_.commit_index = detail::greatest(status_.commit_index, at.index);
+        respond(true, status_.commit_index);
     }
 
     /// Makes the snapshot the state. The process may have ended after it was saved and before the
     /// log was cut.
     void restore(const Snapshot<D>& snapshot) {
         if constexpr (snapshotting) machine_->set_snapshot(snapshot);
-        status_.snapshot = snapshot.last_included();
-        status_.commit_index = status_.last_applied = status_.snapshot.index;
-        compact_log();
+        status_.commit_index = status_.last_applied = snapshot.last_included_index;
+        compact_log(snapshot.last_included());
     }
 
     // ----- Durability ----------------------------------------------------------------------------
@@ -1606,8 +1573,10 @@ class Replica {
     Index stable_index_;
 
     std::uint64_t random_ = 0;
-    Time now_ = {};    // Of the latest poll.
-    Time stamp_ = {};  // The same, but later with each poll: what tells rounds of messages apart.
+    Time now_ = {};  // Of the latest poll.
+    // The same, but later with each poll, which tells rounds of messages apart; and by two, so that
+    // there is a time between two polls.
+    Time stamp_ = {};
     Time leader_contact_ = (Time::min)();  // When a leader was last heard
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
@@ -1615,7 +1584,6 @@ class Replica {
 
     Duty duty_;
 
-    std::optional<ReplicaId> registered_leader_;
     std::vector<Own> own_;          // Transitions taken here, oldest first,
     std::size_t settled_ = 0;       // ... of which so many are settled.
     std::uint64_t own_bytes_ = 0;   // Of those.

@@ -1870,7 +1870,7 @@ TEST_CASE("7: the leader sends its snapshot when it discarded the next entry to 
     Node node = sending_snapshot();
     make_leader(node);
     node.sent();
-    node.poll({node.from(2, 2, reject(5, 0, 0))});
+    node.poll({node.from(2, 2, reject(5, 4, 1))});
     // The log still has its base: that may do.
     auto probe = take_to<AppendEntries>(node, 2);
     REQUIRE(probe.size() == 1);
@@ -1884,6 +1884,14 @@ TEST_CASE("7: the leader sends its snapshot when it discarded the next entry to 
     CHECK(sent.body.offset == 0);
     CHECK(sent.body.data == data_of({101, 102}));
     CHECK_FALSE(sent.body.done);
+}
+
+TEST_CASE("7: a follower whose log ends before the leader's begins is sent the snapshot at once") {
+    Node node = sending_snapshot();
+    make_leader(node);
+    node.sent();
+    node.poll({node.from(2, 2, reject(5, 3, 1))});
+    CHECK(take_one<InstallSnapshot>(node).body.last_included == position(4, 1));
 }
 
 TEST_CASE("7: chunks go in order, each as heartbeat and answer to the one before; then the log") {
@@ -2444,7 +2452,7 @@ TEST_CASE("[PhD 6.2]: a leader that a majority answers stays, for as long as it 
     for (int i = 0; i < 20; ++i) {
         node.now += 900ms;
         // A refusal is an answer too.
-        node.poll({node.from(2, 1, success(1)), node.from(3, 1, reject(2, 1, 1))});
+        node.poll({node.from(2, 1, success(1)), node.from(3, 1, reject(1, 1, 1))});
         CHECK(role_of(node) == Role::leader);
     }
     node.advance(1000ms);
@@ -3017,7 +3025,7 @@ TEST_CASE("regression: a follower that comes back empty-handed ends up in a snap
 TEST_CASE("regression: a heartbeat does not undo what a refusal just taught about a probe") {
     Node node = sending_snapshot();
     make_leader(node);
-    node.poll({node.from(2, 2, reject(5, 0, 0))});
+    node.poll({node.from(2, 2, reject(5, 4, 1))});
     node.sent();
     node.now += node.options.heartbeat_timeout;
     node.poll({node.from(2, 2, reject(4, 0, 0))});

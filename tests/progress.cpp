@@ -167,16 +167,25 @@ TEST_CASE("a success ends a transfer once the log, or the snapshot, reaches back
     }
 }
 
-TEST_CASE("a refusal while streaming goes back to probing behind the match") {
-    for (std::uint64_t rejected : {5U, 7U, 9U, 1000U}) {
-        for (std::uint64_t hint : {0U, 4U, 6U, 1000U}) {
-            CAPTURE(rejected);
-            CAPTURE(hint);
-            Progress peer = streaming(4, {{6, 10}, {9, 40}});
-            peer.on_reject(Index{rejected}, Index{hint}, 0);
-            check(peer, State::probe, 4, 5);
-            CHECK_FALSE(peer.waiting);
-        }
+TEST_CASE("a refusal while streaming goes back to probing, at the hint but above the match") {
+    struct Row {
+        std::uint64_t rejected, hint, next;
+    };
+    for (Row row : {Row{5, 0, 5},
+                    {5, 4, 5},
+                    {5, 6, 5},  // Below what was refused.
+                    {7, 0, 5},
+                    {7, 5, 6},  // It has more than it was heard to have.
+                    {7, 6, 7},
+                    {9, 4, 5},
+                    {9, 6, 7},
+                    {9, 1000, 9}}) {
+        CAPTURE(row.rejected);
+        CAPTURE(row.hint);
+        Progress peer = streaming(4, {{6, 10}, {9, 40}});
+        peer.on_reject(Index{row.rejected}, Index{row.hint}, 0);
+        check(peer, State::probe, 4, row.next);
+        CHECK_FALSE(peer.waiting);
     }
 }
 

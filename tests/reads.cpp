@@ -432,7 +432,7 @@ TEST_CASE("a round asks each follower once, and says that it wants an answer") {
     std::vector<Message> sent = node.sent();
     for (std::uint64_t peer : Ids{2, 3}) {
         REQUIRE(appends(sent, peer).size() == 1);
-        CHECK(appends(sent, peer)[0].read == never);
+        CHECK(appends(sent, peer)[0].read == Time{});
         CHECK(appends(sent, peer)[0].entries.empty());
     }
     for (int i = 0; i < 5; ++i) node.poll();
@@ -445,7 +445,7 @@ TEST_CASE("what brings only news is answered all the same, if it belongs to a ro
         Reader node = following(2, 0);
         AppendEntries news{{Index{2}, Term{1}}, Index{2}, {}};
         news.sent = Time{5ms};
-        if (round) news.read = never;
+        if (!round) news.read = never;
         node.poll({node.from(2, 1, news)});
         node.poll();
         CHECK(node.status().commit_index == Index{2});
@@ -464,7 +464,44 @@ TEST_CASE("what brings only news is answered all the same, if it belongs to a ro
     auto news = appends(node.sent(), 2);
     REQUIRE(news.size() == 1);
     CHECK(news[0].leader_commit == Index{2});
-    CHECK(news[0].read == never);
+    CHECK(news[0].read == Time{});
+}
+
+TEST_CASE("entries and a round that are due together make one message") {
+    Reader node = leading();
+    node.machine.reads = {7};
+    node.poll();
+    node.machine.pending = {{1, 1}};
+    node.poll();
+    std::vector<Message> sent = node.sent();
+    for (std::uint64_t peer : Ids{2, 3}) {
+        REQUIRE(appends(sent, peer).size() == 1);
+        CHECK(appends(sent, peer)[0].entries.size() == 1);
+    }
+    node.poll({answer(node, sent, 2)});
+    CHECK(node.machine.served == Served{{7, 1}});
+}
+
+TEST_CASE("who does not answer is sent heartbeats, and not every round of reads") {
+    Reader node(1, {2, 3});
+    node.elect();
+    converse(node, {2});  // Replica 3 is down.
+    for (int i = 0; i < 2; ++i) {
+        node.advance(node.options.heartbeat_timeout);
+        converse(node, {2});
+    }
+    for (int i = 0; i < 20; ++i) {
+        node.machine.reads = {7};
+        node.poll();
+        node.poll();
+        std::vector<Message> sent = node.sent();
+        REQUIRE(appends(sent, 2).size() == 1);
+        CHECK(appends(sent, 3).empty());
+        node.poll({answer(node, sent, 2)});
+    }
+    CHECK(node.machine.served.size() == 20);
+    node.advance(node.options.heartbeat_timeout);
+    CHECK(appends(node.sent(), 3).size() == 1);
 }
 
 TEST_CASE("reads go on while a snapshot is sent, though its chunks are slow") {
@@ -526,14 +563,14 @@ TEST_CASE("reads go on while a window is full") {
     node.machine.pending = {{2, 2}};
     node.machine.reads = {7};
     node.poll();
-    node.poll();
     CHECK(node.sent().empty());  // Both windows are full.
-    node.advance(node.options.heartbeat_timeout);
-    auto beats = appends(node.sent(), 2);
-    REQUIRE(beats.size() == 1);
-    // The entries before it are still on their way, so the heartbeat is refused; it was heard.
-    AppendEntriesResponse refusal{false, beats[0].prev_log.index, {Index{1}, Term{1}}};
-    refusal.heard = beats[0].sent;
+    node.poll();
+    auto round = appends(node.sent(), 2);
+    REQUIRE(round.size() == 1);
+    CHECK(round[0].entries.empty());
+    // The entries before it are still on their way, so the round is refused; it was heard.
+    AppendEntriesResponse refusal{false, round[0].prev_log.index, {Index{1}, Term{1}}};
+    refusal.heard = round[0].sent;
     node.poll({node.from(2, 1, refusal)});
     CHECK(node.machine.served == Served{{7, 0}});
 }
@@ -832,8 +869,8 @@ TEST_CASE("a leader answers a follower's question as it would its own machine") 
     std::vector<Message> round = node.sent();
     REQUIRE(appends(round, 2).size() == 1);
     REQUIRE(appends(round, 3).size() == 1);
-    CHECK(appends(round, 2)[0].read == never);  // One question goes around for another.
-    CHECK(appends(round, 3)[0].read == never);
+    CHECK(appends(round, 2)[0].read == Time{});  // One question goes around for another.
+    CHECK(appends(round, 3)[0].read == Time{});
     // The other's answer to what was sent before the question came does not count.
     node.poll({answer(node, before, 3)});
     node.poll();
@@ -896,8 +933,10 @@ TEST_CASE("a question that was answered and comes again does no harm") {
     node.advance(node.options.heartbeat_timeout);
     Message asks = answer(node, node.sent(), 2, Time{77ns});
     node.poll({asks});
+    node.poll();
     CHECK(appends(node.sent(), 2).size() == 1);
     node.poll({asks, asks});
+    node.poll();
     auto again = appends(node.sent(), 2);
     CHECK(again.size() <= 2);
     for (int i = 0; i < 5; ++i) node.poll();
@@ -1002,6 +1041,32 @@ TEST_CASE("regression: a sync that outlasts the lease served a stale read") {
         for (const Message& message : node.sent())
             if (auto* append = std::get_if<AppendEntries>(&message.body))
                 CHECK(append->read == Time{});
+    }
+}
+
+TEST_CASE("regression: a question was answered by a lease that may have ended when it came") {
+    // The clock was read, others led and went on while this process slept, and then it opened its
+    // inbox.
+    Reader node = leading(leased(100ms));
+    node.advance(node.options.heartbeat_timeout);
+    std::vector<Message> beat = node.sent();
+    CHECK(node.poll({answer(node, beat, 2, Time{77ns})}) <= node.now);
+    CHECK(node.sent().empty());
+    SUBCASE("it lasts") {
+        node.poll();
+        auto sent = appends(node.sent(), 2);
+        REQUIRE(sent.size() == 1);
+        CHECK(sent[0].read == Time{77ns});
+    }
+    SUBCASE("it has ended") {
+        node.advance(450ms);
+        std::vector<Message> round = node.sent();
+        REQUIRE(appends(round, 2).size() == 1);
+        CHECK(appends(round, 2)[0].read == Time{});
+        node.poll({answer(node, round, 3)});
+        auto sent = appends(node.sent(), 2);
+        REQUIRE(sent.size() == 1);
+        CHECK(sent[0].read == Time{77ns});
     }
 }
 

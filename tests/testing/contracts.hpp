@@ -329,12 +329,14 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
         if (joined.size() != 0) return "SnapshotData{} is not empty, so chunks cannot be joined";
         std::uint64_t size = little_raft::detail::size_in_chunks(returned);
         for (std::uint64_t from = 0; from < size; from += chunk) {
-            little_raft::detail::join(joined, little_raft::detail::cut(returned, from, chunk));
+            D piece{};
+            little_raft::detail::add_chunk(piece, returned, from, chunk);
+            little_raft::detail::add_chunk(joined, piece, 0, chunk);
         }
         if (!same_data<S>(joined, returned))
             return "the data are others after they were cut and joined";
     } else {
-        little_raft::detail::join(joined, little_raft::detail::cut(returned, 0, chunk));
+        little_raft::detail::add_chunk(joined, returned, 0, chunk);
     }
     const Snapshot<D> arrived{at.index, at.term, joined};
 

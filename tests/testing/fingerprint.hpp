@@ -39,7 +39,8 @@ struct Fingerprint {
         h = mix(h, (heard ? 1U : 0U) + (election_due ? 2U : 0U) + (heartbeat_due ? 4U : 0U) +
                        (heartbeat_first ? 8U : 0U) + (Inspect::vote_changed(replica) ? 16U : 0U) +
                        (Inspect::compacted(replica) ? 32U : 0U) +
-                       (Inspect::unsent(replica) ? 64U : 0U));
+                       (Inspect::unsent(replica) ? 64U : 0U) +
+                       (Inspect::round(replica) ? 128U : 0U));
         // Of reads, how many wait, for what, and whether a round of messages is on for them.
         if (std::size_t reads = Inspect::reads(replica)) {
             h = mix(h, reads << 1 | (Inspect::asks(replica) ? 1U : 0U));
@@ -49,8 +50,7 @@ struct Fingerprint {
             h = mix(h, peer.match_index.value << 32 | peer.next_index.value);
             // The leader itself is heard for ever, which cannot be added to.
             bool contact = peer.last_contact == never || now < peer.last_contact + max;
-            bool round = peer.sent < Inspect::round(replica);
-            h = mix(h, (peer.lost ? 1U : 0U) + (peer.read != Time{} ? 2U : 0U) + (round ? 4U : 0U));
+            h = mix(h, (peer.lost ? 1U : 0U) + (peer.read != Time{} ? 2U : 0U));
             h = mix(h, peer.sent_commit.value << 32 | peer.offset << 8 |
                            static_cast<std::uint64_t>(peer.state) << 4 | (peer.waiting ? 8U : 0U) |
                            (peer.overdue ? 4U : 0U) | (peer.vote_granted ? 2U : 0U) |

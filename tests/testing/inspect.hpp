@@ -28,7 +28,7 @@ struct Inspect {
     static std::size_t reads(const auto& replica) { return replica.reads_.size(); }
     static bool asks(const auto& replica) { return replica.question_ != Time{}; }
     static Index read_index(const auto& replica) { return replica.read_index_; }
-    static Time round(const auto& replica) { return replica.duty_.round; }
+    static bool round(const auto& replica) { return replica.duty_.asks; }
     static Time stamp(const auto& replica) { return replica.stamp_; }
     static Duration lease(const auto& replica) { return replica.duty_.lease; }
     static Time now(const auto& replica) { return replica.now_; }
