@@ -845,10 +845,11 @@ class Replica {
         std::optional<ReplicaId> leader_before = status_.leader;
         now_ = detail::greatest(now_, now);
         stamp_ = detail::greatest(now_, stamp_ + Duration(2));
-        // Safety: it may have heard a leader that counts on that just before it stopped.
-        bool leases = options_.lease_reads < options_.election_timeout_range.min;
-        if (election_deadline_ == never && leases) leader_contact_ = now_;
-        if (election_deadline_ == never) reset_election_timer();
+        // Safety: a leader that was heard, or may have been just before this replica stopped, may
+        // count on that from a moment after the last poll's clock was read, but before this one's.
+        bool begins = election_deadline_ == never;
+        if (begins || leader_contact_ == never) reset_election_timer();
+        if (leader_contact_ == never || (begins && leases())) leader_contact_ = now_;
         for (Message& message : cluster_->receive_messages()) receive(message);
         fire_timers();
         if constexpr (requires { &C::get_pending_transfer; }) take_pending_transfer();
@@ -869,7 +870,7 @@ class Replica {
         publish(leader_before);
         // There may be more to do by now: a commit to tell, a term or entries to write.
         bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last().index;
-        if (duty_.unsent || (unwritten && !syncing_)) return now_;
+        if (duty_.unsent || leader_contact_ == never || (unwritten && !syncing_)) return now_;
         return detail::least(duty_.heartbeat_deadline, election_deadline_);
     }
 
@@ -1012,7 +1013,7 @@ class Replica {
     void handle(Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
         bool hears = status_.role == Role::leader ||
-                     now_ < leader_contact_ + options_.election_timeout_range.min;
+                     now_ - options_.election_timeout_range.min < leader_contact_;
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
@@ -1295,7 +1296,7 @@ class Replica {
     void follow(ReplicaId leader, Time sent) {
         if (status_.role != Role::follower) become(Role::follower, status_.term);
         status_.leader = leader;
-        leader_contact_ = now_;
+        leader_contact_ = leases() ? never : now_;
         duty_.heard = detail::greatest(duty_.heard, sent);
         reset_election_timer();
     }
@@ -1390,6 +1391,8 @@ class Replica {
     // led then, to one whom a majority has heard since. Rounds are told apart by when their
     // messages were sent, as the leader's clock has it; a follower asks its leader.
 
+    bool leases() const { return options_.lease_reads < options_.election_timeout_range.min; }
+
     /// Until when this replica is known to have led. Safety: nothing is known before it committed
     /// in its own term, since until then it may not know all that is committed [Raft 8].
     Time led_until() const {
@@ -1397,8 +1400,8 @@ class Replica {
         Time heard = detail::quorum(status_.progress, &Progress::last_contact, never);
         // Whoever heard it votes for nobody else for a while, counted from when that was sent.
         // Safety: the clock was read before this poll took in what it did.
-        bool leases = detail::least(heard, now_) + duty_.lease > now_;
-        return leases ? detail::greatest(heard, stamp_ - Duration(1)) : heard;
+        bool lasts = detail::least(heard, now_) + duty_.lease > now_;
+        return lasts ? detail::greatest(heard, stamp_ - Duration(1)) : heard;
     }
 
     /// One batch at a time, so that any number of reads costs one round. Safety: the next poll is
@@ -1577,7 +1580,7 @@ class Replica {
     // The same, but later with each poll, which tells rounds of messages apart; and by two, so that
     // there is a time between two polls.
     Time stamp_ = {};
-    Time leader_contact_ = (Time::min)();  // When a leader was last heard
+    Time leader_contact_ = (Time::min)();  // Of a leader, the last; never: in the last poll.
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
     Time election_deadline_ = never;

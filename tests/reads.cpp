@@ -1070,6 +1070,29 @@ TEST_CASE("regression: a question was answered by a lease that may have ended wh
     }
 }
 
+TEST_CASE("regression: a follower that had stood still voted while a leader counted on it") {
+    // It read its clock and stood still for 400 ms; then it answered what the leader had sent
+    // meanwhile, who may count on that for longer than is left by the clock that was read.
+    Reader::Options options = leased(100ms);
+    Reader node = following(2, 0, options);
+    const auto [min, max] = options.election_timeout_range;
+    AppendEntries beat{{Index{2}, Term{1}}, Index{2}, {}};
+    beat.sent = Time{5ms};
+    CHECK(node.poll({node.from(2, 1, beat)}) == node.now);
+    node.now += 400ms;
+    node.poll();
+    node.sent();
+    Message request = node.from(3, 1, RequestVote{true, {Index{9}, Term{1}}});
+    for (Duration passed = 0ms; passed < min; passed += 10ms) {
+        node.poll({request});
+        CHECK(node.sent().empty());
+        CHECK(node.status().role == Role::follower);
+        node.now += 10ms;
+    }
+    node.poll({request});
+    CHECK(!node.sent().empty());
+}
+
 TEST_CASE("while a lease lasts reads cost no message later on, either") {
     Reader node = leading(leased());
     node.advance(node.options.heartbeat_timeout);

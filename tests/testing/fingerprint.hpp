@@ -31,7 +31,7 @@ struct Fingerprint {
         if (const auto& target = Inspect::transfer(replica)) h = mix(h, target->value);
         const auto [min, max] = ElectionTimeoutRange{};
         Time now = Inspect::now(replica);
-        bool heard = now < Inspect::leader_contact(replica) + min;
+        bool heard = now - min < Inspect::leader_contact(replica);
         bool election_due = Inspect::election_deadline(replica) <= now;
         bool heartbeat_due = Inspect::heartbeat_deadline(replica) <= now;
         bool heartbeat_first =

@@ -1112,7 +1112,7 @@ class Simulator {
         if (configuration_.untimed != 0) return false;
         Time contact = Inspect::leader_contact(*nodes_[i].replica);
         return status(i).role == Role::leader ||
-               nodes_[i].now < contact + ElectionTimeoutRange{}.min;
+               nodes_[i].now - ElectionTimeoutRange{}.min < contact;
     }
 
     /// A transport notices damage; but its decoder has seen the bytes.
