@@ -1461,7 +1461,8 @@ class Replica {
     /// which is let go once nobody needs it.
     void send_chunk(Progress& peer) requires snapshotting {
         bool begins = peer.state != Progress::snapshot;
-        // Liveness: a transfer that is on goes on, however far the log has moved meanwhile.
+        // Liveness: a transfer that is on goes on, however far the log has moved meanwhile, until
+        // another begins. Where that is often, snapshot_trailing is too small.
         if (begins && duty_.snapshot.last_included_index < log_.base().index) {
             duty_.snapshot = machine_->get_snapshot().value_or(Snapshot<D>{});
             require(duty_.snapshot.last_included() == status_.snapshot,
