@@ -573,7 +573,7 @@ class Log {
         Index end = first;
         for (; end <= last_.index; ++end) {
             std::uint64_t more = bytes_of((*this)[end]);
-            if (bytes > 0 && bytes + more > bytes_max) break;
+            if (bytes + more > bytes_max && bytes > 0) break;
             bytes += more;
         }
         std::vector<Entry<T>> entries;
@@ -1165,11 +1165,11 @@ class Replica {
         for (T& transition : machine_->get_pending_transitions()) {
             Entry<T> entry{status_.term, std::move(transition)};
             std::uint64_t entries = log_.last().index - status_.commit_index;
-            std::uint64_t bytes = own_bytes_ > 0 ? own_bytes_ + detail::bytes_of(entry) : 0;
+            std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
             if (status_.role != Role::leader)
                 register_state(entry, TransitionState::abandoned_not_leader);
             else if (entries >= options_.uncommitted_entries_max ||
-                     bytes > options_.uncommitted_bytes_max)
+                     (bytes > options_.uncommitted_bytes_max && own_bytes_ > 0))
                 register_state(entry, TransitionState::abandoned_overloaded);
             else
                 append_as_leader(std::move(entry));
@@ -1177,7 +1177,7 @@ class Replica {
     }
 
     /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property.
-    void append_as_leader(Entry<T> entry) {
+    void append_as_leader(Entry<T>&& entry) {
         register_state(entry, TransitionState::queued);
         if (const T* transition = std::get_if<T>(&entry.command)) {
             std::uint64_t bytes = detail::bytes_of(entry);
