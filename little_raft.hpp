@@ -647,8 +647,12 @@ struct Progress {
     Time read = {};            ///< Its question that is not answered yet,
     Time read_since = {};      ///< ... and when that came.
     std::uint64_t offset = 0;  ///< snapshot: the bytes that it has.
-    /// replicate: the messages not answered yet, oldest first, by their last index and bytes.
-    std::vector<std::pair<Index, std::uint64_t>> inflight = {};
+    /// A message with entries, by the last of them and how many bytes they have.
+    struct Sent {
+        Index last_index;
+        std::uint64_t bytes;
+    };
+    std::vector<Sent> inflight = {};  ///< replicate: those not answered yet, oldest first.
     std::uint64_t inflight_bytes = 0;
 
     /// Starts a state with nothing on its way.
@@ -674,9 +678,9 @@ struct Progress {
     /// `match`. A transfer ends with whatever makes the log reach it, the snapshot or not.
     void on_success(Index match, Index leader_first_index) {
         match_index = detail::greatest(match_index, match);
-        for (; !inflight.empty() && inflight.front().first <= match;
+        for (; !inflight.empty() && inflight.front().last_index <= match;
              inflight.erase(inflight.begin()))
-            inflight_bytes -= inflight.front().second;
+            inflight_bytes -= inflight.front().bytes;
         bool meets = match_index + 1 >= detail::least(next_index, leader_first_index);
         if (state == probe || (state == snapshot && meets)) become(replicate, match_index + 1);
         next_index = detail::greatest(next_index, match_index + 1);
@@ -751,7 +755,7 @@ class Notifier {
     // A template, so that only who calls it pays for compiling the wait.
     void wait_until(auto deadline) {
         // Bounded, because standard libraries overflow on waits that are as good as endless.
-        Time bounded = detail::least(deadline, Clock::now() + std::chrono::hours(1));
+        Time bounded = detail::least(deadline, Clock::now() + Duration(std::chrono::hours(1)));
         std::unique_lock lock(mutex_);
         changed_.wait_until(lock, bounded, [this] { return std::exchange(notified_, false); });
     }

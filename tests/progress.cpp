@@ -43,7 +43,7 @@ void check(const Progress& peer, State state, std::uint64_t match, std::uint64_t
     CHECK(peer.match_index == Index{match});
     CHECK(peer.next_index == Index{next});
     std::uint64_t bytes = 0;
-    for (const auto& message : peer.inflight) bytes += message.second;
+    for (const auto& message : peer.inflight) bytes += message.bytes;
     CHECK(peer.inflight_bytes == bytes);
     if (state != State::replicate) CHECK(peer.inflight.empty());
 }

@@ -343,9 +343,9 @@ struct Stream {
         std::uint64_t bytes = 0;
         Index before = peer.match_index;
         for (const auto& message : peer.inflight) {
-            RC_ASSERT(before < message.first);
-            before = message.first;
-            bytes += message.second;
+            RC_ASSERT(before < message.last_index);
+            before = message.last_index;
+            bytes += message.bytes;
         }
         RC_ASSERT(before < peer.next_index);
         RC_ASSERT(peer.inflight_bytes == bytes);
