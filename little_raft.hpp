@@ -929,6 +929,7 @@ class Replica {
     /// Takes up where the last incarnation left off. The commit index is not stored [Raft Figure
     /// 2]: it begins at the snapshot and is learned anew from a leader.
     void load() {
+        become(Role::follower, status_.term);  // As after any change of role.
         StoredState<T> stored;
         if constexpr (durable) stored = storage_->load();
         status_.term = stored.term;
@@ -971,10 +972,13 @@ class Replica {
         cluster_->send_message(message.to, std::move(message));
     }
 
-    /// Safety: what speaks of this replica's term, vote or log waits until they are durable.
-    /// Requests for votes do too, since a candidate's own vote is part of what they say.
+    /// Safety: what speaks of this replica's term, vote or log waits until they are durable, or
+    /// leaves at once where nothing is. Requests for votes do too, since a candidate's own vote is
+    /// part of what they say.
     void answer(ReplicaId to, auto body) {
-        answers_.push_back({status_.id, to, status_.term, std::move(body)});
+        Message message{status_.id, to, status_.term, std::move(body)};
+        durable || to == status_.id ? answers_.push_back(std::move(message))
+                                    : send(std::move(message));
     }
 
     /// Every message takes this way: is it possible at all, whose term is it of, what does it say.
@@ -1044,14 +1048,6 @@ class Replica {
         return nullptr;
     }
 
-    /// Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2]. By a generator
-    /// of its own (Knuth's MMIX): those of <random> differ between standard libraries.
-    void reset_election_timer() {
-        const auto& [min, max] = options_.election_timeout_range;
-        random_ = random_ * 6364136223846793005 + 1442695040888963407;
-        election_deadline_ = now_ + min + Duration(random_ >> 16) % (max - min + Duration(1));
-    }
-
     /// What belongs to one role in one term ends with it: the leader known, the votes, what is
     /// known of the followers [Raft Figure 2, reinitialized after election], snapshots under way, a
     /// transfer.
@@ -1061,6 +1057,11 @@ class Replica {
     void become(Role role, Term term, std::optional<ReplicaId> vote = {}) {
         // Safety: a vote is forgotten only together with its term [Raft 5.1].
         if (term > status_.term) enter_term(term, vote);
+        // Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2]. By a
+        // generator of its own (Knuth's MMIX): those of <random> differ between standard libraries.
+        const auto& [min, max] = options_.election_timeout_range;
+        random_ = random_ * 6364136223846793005 + 1442695040888963407;
+        election_timeout_ = min + Duration(random_ >> 16) % (max - min + Duration(1));
         if (status_.role == Role::leader) reset_election_timer();
         status_.role = role;
         status_.leader.reset();
@@ -1069,6 +1070,8 @@ class Replica {
         for (Progress& member : status_.progress)
             member = {.id = member.id, .next_index = log_.last().index + 1};
     }
+
+    void reset_election_timer() { election_deadline_ = now_ + election_timeout_; }
 
     /// Safety: term and vote change together, are written together, and nothing that follows from
     /// them leaves before that [Raft 5.2].
@@ -1235,7 +1238,8 @@ class Replica {
             bool news = peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
             bool knows = reading && peer.read != Time{} && led_until() >= peer.read_since;
             if (!asks && !knows && (full || !(lacks || news))) return;
-            LogPosition prev = log_.last_not_after({peer.next_index - 1, status_.term});
+            Index before = detail::greatest(peer.next_index - 1, log_.base().index);
+            LogPosition prev{before, *log_.term_at(before)};
             if (peer.state == Progress::probe) peer.next_index = prev.index + 1;
             Index first = full ? log_.last().index + 1 : peer.next_index;
             auto [entries, bytes] = log_.slice(first, options_.append_bytes_max);
@@ -1272,10 +1276,12 @@ class Replica {
             duty_.asks = true;
         }
         duty_.unsent = true;
-        // Where it ends before this log begins, a probe would tell nothing.
-        Index hint = detail::least(response.hint.index, log_.last_not_after(response.hint).index);
-        if (!response.success)
+        if (!response.success) {
+            LogPosition shared = log_.last_not_after(response.hint);
+            // Where the other ends before this log begins, a probe would tell nothing.
+            Index hint = detail::least(response.hint.index, shared.index);
             return peer.on_reject(response.match_index, hint, response.snapshot_offset);
+        }
         peer.succeeded = stamp_;
         peer.on_success(response.match_index, log_.first_index());
     }
@@ -1589,6 +1595,7 @@ class Replica {
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
     Time election_deadline_ = never;
+    Duration election_timeout_ = {};  // Of this role in this term.
 
     Duty duty_;
 
