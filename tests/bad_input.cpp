@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -189,6 +190,24 @@ TEST_CASE("entries that no leader can hold are malformed") {
             {"end of numbers, no entries", node->from(2, 6, append(max64, 2, {}))},
         };
         check_malformed(*node, table);
+    }
+}
+
+TEST_CASE("a request for a vote for a log that nobody can hold is malformed") {
+    for (Role role : all_roles) {
+        CAPTURE(name_of(role));
+        auto node = node_in(role);
+        for (bool pre_vote : {false, true}) {
+            auto request = [&](std::uint64_t index, std::uint64_t term) {
+                return node->from(2, 6, lr::RequestVote{pre_vote, {{index}, {term}}});
+            };
+            check_malformed(*node, {
+                                       {"newer than the message", request(9, 7)},
+                                       {"last term there is", request(9, max64)},
+                                       {"absurd place", request(absurd, 3)},
+                                       {"end of numbers", request(max64, 3)},
+                                   });
+        }
     }
 }
 
@@ -854,4 +873,37 @@ TEST_CASE("a clock that falls does no harm") {
         CHECK(next >= now + node->options.election_timeout_range.min);
         deadline = next;
     }
+}
+
+// ----- Counted -----------------------------------------------------------------------------------
+
+TEST_CASE("what is sent and received is counted by kind") {
+    GroupOf<Node> group(3, {.snapshot_delta = 4, .snapshot_trailing = 0});
+    std::map<std::uint64_t, std::array<std::uint64_t, 6>> sent;
+    std::map<std::uint64_t, std::array<std::uint64_t, 6>> carried;
+    group.on_sent = [&](Node& from, const Message& message) {
+        ++sent[from.id.value][message.body.index()];
+        if (!group.cut.contains({message.from.value, message.to.value}))
+            ++carried[message.to.value][message.body.index()];
+    };
+    REQUIRE(group.elect(1));
+    group.isolate(3);
+    for (std::uint64_t id = 1; id <= 10; ++id) group[1].machine.pending.push_back({id, id});
+    REQUIRE(group.settle());
+    group.cut.clear();
+    REQUIRE(group.advance(200ms));
+    group[1].wire.transfer_to = ReplicaId{2};
+    REQUIRE(group.settle());
+    REQUIRE(group.leader() == 2);
+    std::array<std::uint64_t, 6> all{};
+    for (Node& node : group.nodes) {
+        lr::Counters counters = node.status().counters;
+        for (std::size_t kind = 0; kind < 6; ++kind) {
+            CAPTURE(kind);
+            CHECK(counters.sent[kind] == sent[node.id.value][kind]);
+            CHECK(counters.received[kind] == carried[node.id.value][kind]);
+            all[kind] += counters.sent[kind];
+        }
+    }
+    for (std::uint64_t count : all) CHECK(count > 0);
 }

@@ -894,6 +894,22 @@ TEST_CASE("Figure 2, Leaders: heartbeats go on during idle periods") {
     }
 }
 
+TEST_CASE("Figure 2, Leaders: heartbeats go on to who is silent while another keeps them busy") {
+    Node node;
+    make_leader(node);
+    node.poll({node.from(2, 1, success(1))});
+    node.sent();
+    std::size_t beats = 0;
+    for (std::uint64_t id = 2; id <= 21; ++id) {
+        node.now += node.options.heartbeat_timeout / 5;
+        propose(node, id);
+        node.poll();
+        node.poll({node.from(2, 1, success(id))});
+        beats += take_to<AppendEntries>(node, 3).size();
+    }
+    CHECK(beats == 4);
+}
+
 TEST_CASE("Figure 2, Leaders: a command is appended to the log, and answered once applied") {
     Node node;
     make_followed_leader(node);
@@ -2393,6 +2409,20 @@ TEST_CASE("[PhD 6.4.1]: whoever heard a leader votes for no other for a while, w
     CHECK(vote_of(node) == 3);
 }
 
+TEST_CASE("[PhD 6.2]: who has just won has an election timeout to be heard in") {
+    Node node;
+    node.poll();
+    node.time_out();
+    node.poll({node.from(2, 0, lr::RequestVoteResponse{true, true})});
+    node.advance(node.options.election_timeout_range.min - 1ms);
+    node.poll({node.from(2, 1, lr::RequestVoteResponse{false, true})});
+    REQUIRE(role_of(node) == Role::leader);
+    node.advance(node.options.election_timeout_range.max - 1ms);
+    CHECK(role_of(node) == Role::leader);
+    node.advance(1ms);
+    CHECK(role_of(node) == Role::follower);
+}
+
 TEST_CASE("[PhD 6.2]: a leader that no majority answers for an election timeout stands down") {
     Node node{1, {2, 3, 4, 5}};
     make_followed_leader(node);
@@ -2549,6 +2579,21 @@ TEST_CASE("[PhD 10.2.1]: then entries are streamed, with no answer to those befo
     }
     CHECK(match_of(node, 2) == 1);
     CHECK(next_of(node, 2) == 5);
+}
+
+TEST_CASE("[PhD 10.2.1]: all that a window has room for goes at once, in several messages") {
+    Options options;
+    options.append_bytes_max = 2 * sizeof(Entry);
+    Node node{1, {2, 3}, options};
+    make_followed_leader(node);
+    for (std::uint64_t id = 1; id <= 5; ++id) propose(node, id);
+    node.poll();
+    auto sent = take_to<AppendEntries>(node, 2);
+    REQUIRE(sent.size() == 3);
+    CHECK(sent[0].entries.size() == 2);
+    CHECK(sent[1].entries.size() == 2);
+    CHECK(sent[2].entries.size() == 1);
+    CHECK(sent[2].prev_log.index == Index{5});
 }
 
 TEST_CASE("[PhD 10.2.1]: entries go out while the leader writes; it counts itself only after") {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "support.hpp"
+#include "testing/inspect.hpp"
 
 namespace {
 
@@ -274,13 +275,20 @@ TEST_CASE("a machine that lost the snapshot that a follower needs is a fault") {
     SUBCASE("there is none") { node.machine.saved.reset(); }
     SUBCASE("it is too old") { node.machine.saved->last_included_index = Index{3}; }
     node.sent();
-    CHECK(node.poll({node.from(2, 2, lr::AppendEntriesResponse{false, Index{4}, {}})}) ==
+    node.disk.calls.clear();
+    node.machine.pending = {{10, 10}};
+    // Neither the transition nor the answer to the stranded candidate leaves any more.
+    CHECK(node.poll({node.from(3, 1, lr::RequestVote{}),
+                     node.from(2, 2, lr::AppendEntriesResponse{false, Index{4}, {}})}) ==
           lr::Time::max());
     REQUIRE(node.status().fault);
     CHECK(node.status().fault == "the machine lost its snapshot");
-    CHECK(node.sent_of<InstallSnapshot>().empty());
-    CHECK(node.machine.states_of(9) ==
-          std::vector{lr::TransitionState::queued, lr::TransitionState::outcome_unknown});
+    CHECK(node.sent().empty());
+    CHECK(node.disk.calls.empty());
+    for (std::uint64_t id : {9, 10}) {
+        CHECK(node.machine.states_of(id) ==
+              std::vector{lr::TransitionState::queued, lr::TransitionState::outcome_unknown});
+    }
 }
 
 // ----- Sending -----------------------------------------------------------------------------------
@@ -719,6 +727,15 @@ TEST_CASE("a snapshot arrives through a network that loses, repeats and reorders
         pair.settle();
     }
     for (std::uint64_t count : injected) CHECK(count > 100);
+}
+
+TEST_CASE("nobody keeps a copy of a snapshot that has arrived") {
+    Pair pair({.snapshot_delta = 4, .snapshot_trailing = 0});
+    pair.commit(ids(1, 10));
+    pair.settle();
+    CHECK(pair.follower.machine.set_snapshot_calls == 1);
+    CHECK(lr::Inspect::incoming(*pair.follower.replica) == nullptr);
+    CHECK(lr::Inspect::outgoing(*pair.leader.replica) == nullptr);
 }
 
 TEST_CASE("a loss costs one chunk, not the transfer") {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "support.hpp"
+#include "testing/inspect.hpp"
 
 namespace {
 
@@ -648,4 +649,15 @@ TEST_CASE("replicas that lead in turn leave no transition without its one final 
     CHECK(ends[static_cast<std::size_t>(abandoned_not_leader)] > 1000);
     CHECK(ends[static_cast<std::size_t>(abandoned_overloaded)] > 100);
     CHECK(ends[static_cast<std::size_t>(abandoned_conflict_with_leader)] > 100);
+}
+
+TEST_CASE("what is settled is forgotten") {
+    Node node(1, {});
+    node.elect();
+    for (std::uint64_t id = 1; id <= 1000; ++id) {
+        node.machine.pending = {{id, id}};
+        node.poll();
+        REQUIRE(node.machine.states_of(id) == all_the_way);
+        REQUIRE(lr::Inspect::own(*node.replica).size() <= 2);
+    }
 }
