@@ -443,8 +443,9 @@ struct Options {
     std::uint64_t snapshot_trailing = 1'000;
     /// Bytes of a snapshot in one message. One is on its way to a follower at a time.
     std::uint64_t snapshot_chunk_bytes = 256 * 1024;
-    /// Bytes of entries in one message; one entry may exceed it.
-    std::uint64_t append_bytes_max = 1024 * 1024;
+    /// Bytes of entries in one message; one entry may exceed it. Of larger ones allocators begin to
+    /// ask the system for each, which costs more than their number.
+    std::uint64_t append_bytes_max = 64 * 1024;
     /// Messages with entries that may be on their way to one follower.
     std::uint64_t inflight_messages_max = 256;
     /// Bytes of entries on their way to one follower; the last message may exceed it.
