@@ -352,7 +352,7 @@ concept LinearizableReads = requires(M& machine, const typename M::Read& read) {
 /// arrives must be what a replica sent, so a transport authenticates and checks its frames.
 /// - send_message: must not block; may fail silently.
 /// - receive_messages: hands over, once, what has arrived, in a vector or a reference to one, as
-///   get_pending_transitions does; must not block.
+///   get_pending_transitions does; it must not change while messages are sent; must not block.
 /// - halt: asked by start() after each poll; true ends it.
 /// - register_leader: called when the leader known to this replica changes; nothing: none is.
 /// - register_lost_disk(ReplicaId), optional: on a leader, when a replica turns out not to have
@@ -417,8 +417,8 @@ struct Volatile {};
 
 // ===== 5 Options =================================================================================
 
-/// The bounds between which each election timeout is drawn, anew each time, so that two replicas
-/// that asked for votes together do not do so again [Raft 5.2].
+/// The bounds between which each election timeout is drawn, anew with each role and each term, so
+/// that two replicas that asked for votes together do not do so again [Raft 5.2].
 struct ElectionTimeoutRange {
     Duration min = std::chrono::milliseconds(500);
     Duration max = std::chrono::milliseconds(1000);
@@ -973,9 +973,9 @@ class Replica {
         cluster_->send_message(message.to, std::move(message));
     }
 
-    /// Safety: what speaks of this replica's term, vote or log waits until they are durable, or
-    /// leaves at once where nothing is. Requests for votes do too, since a candidate's own vote is
-    /// part of what they say.
+    /// Safety: what speaks of this replica's term, vote or log waits until they are durable;
+    /// requests for votes, too, since a candidate's own vote is part of what they say. Without a
+    /// Storage there is nothing to wait for.
     void answer(ReplicaId to, auto body) {
         Message message{status_.id, to, status_.term, std::move(body)};
         durable || to == status_.id ? answers_.push_back(std::move(message))
@@ -1058,7 +1058,7 @@ class Replica {
     void become(Role role, Term term, std::optional<ReplicaId> vote = {}) {
         // Safety: a vote is forgotten only together with its term [Raft 5.1].
         if (term > status_.term) enter_term(term, vote);
-        // Liveness: drawn anew each time, so that split votes do not repeat [Raft 5.2]. By a
+        // Liveness: drawn anew with each, so that split votes do not repeat [Raft 5.2]. By a
         // generator of its own (Knuth's MMIX): those of <random> differ between standard libraries.
         const auto& [min, max] = options_.election_timeout_range;
         random_ = random_ * 6364136223846793005 + 1442695040888963407;

@@ -285,7 +285,7 @@ TEST_CASE("a machine that lost the snapshot that a follower needs is a fault") {
     CHECK(node.status().fault == "the machine lost its snapshot");
     CHECK(node.sent().empty());
     CHECK(node.disk.calls.empty());
-    for (std::uint64_t id : {9, 10}) {
+    for (std::uint64_t id : ids(9, 10)) {
         CHECK(node.machine.states_of(id) ==
               std::vector{lr::TransitionState::queued, lr::TransitionState::outcome_unknown});
     }
