@@ -930,7 +930,7 @@ class Replica {
     /// Takes up where the last incarnation left off. The commit index is not stored [Raft Figure
     /// 2]: it begins at the snapshot and is learned anew from a leader.
     void load() {
-        become(Role::follower, status_.term);  // As after any change of role.
+        become(Role::follower, status_.term);  // Draws the first election timeout.
         StoredState<T> stored;
         if constexpr (durable) stored = storage_->load();
         status_.term = stored.term;
