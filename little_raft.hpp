@@ -18,11 +18,11 @@
 // Contents: 1 configuration, 2 vocabulary, 3 messages, 4 concepts (what you write), 5 options,
 // 6 log, 7 quorum, 8 progress, 9 status and Notifier, 10 Replica: public face; start and stop;
 // messages and terms; roles and elections; replication as leader; replication as follower; commit
-// and apply; reads; snapshots; durability; state.
+// and apply; reads; membership; snapshots; durability; state.
 //
 // How to read it: sections 2 and 3 are Figure 2 of the paper. Sections 6 to 8 know nothing of
 // Replica and can be read alone. Then read Replica::poll, which names every step in its order, and
-// follow one message through receive() and on().
+// follow one message through handle() and on().
 //
 // References: [Raft] D. Ongaro, J. Ousterhout, "In Search of an Understandable Consensus Algorithm
 // (Extended Version)", 2014. [PhD] D. Ongaro, "Consensus: Bridging Theory and Practice", 2014.
@@ -33,8 +33,9 @@
 // cannot win disturbs nobody and a leader that cannot commit makes way; replication that does not
 // wait for answers, in a window; hints that skip a whole term of conflicting entries; the leader's
 // disk beside its followers', not before them, and disks that take their time; snapshots that go on
-// after a loss; leadership handed over without a gap; linearizable reads without entries, on every
-// replica; word of a disk that lost what it had acknowledged.
+// after a loss; leadership handed over without a gap, by a leader that is removed, too;
+// linearizable reads without entries, on every replica; word of a disk that lost what it had
+// acknowledged.
 //
 // The core has no clock, thread, I/O, random device or global: the same calls with the same
 // arguments give the same results on every compiler and standard library. It neither throws nor
@@ -52,6 +53,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -67,32 +69,27 @@
 /// promise of your types. It is never reached through what a network or a disk delivers. Active in
 /// release builds too; define it before including this header to report in your own way.
 #ifndef LITTLE_RAFT_ASSERT
-#define LITTLE_RAFT_ASSERT(condition, why) \
-    ((condition) ? void() : ::little_raft::detail::fail(#condition, why))
+#define LITTLE_RAFT_ASSERT(holds, why) \
+    ((holds) ? void() : (std::fputs("little_raft: " why ": " #holds "\n", stderr), std::abort()))
 #endif
 
 namespace little_raft {
 inline namespace v0 {
 
+/// An entry that no state machine sees: a new leader's first one. It takes a place in the log like
+/// any other. Where members change, a Membership stands in its stead.
+struct Noop {};
+
 namespace detail {
-[[noreturn]] inline void fail(const char* condition, const char* why) {
-    std::fprintf(stderr, "little_raft: %s (%s does not hold)\n", why, condition);
-    std::abort();
-}
-
-/// Stands for the snapshot data of a machine that takes no snapshots. InstallSnapshot then has an
-/// empty payload, and whoever sends one is told by the counter of malformed messages.
-struct NoSnapshot {};
-
 template <class M>
 typename M::SnapshotData snapshot_data_of(M*);
-NoSnapshot snapshot_data_of(...);
+Noop snapshot_data_of(...);
 template <class M>
 using SnapshotDataOf = decltype(snapshot_data_of(static_cast<M*>(nullptr)));
 
 template <class M>
 typename M::Read read_of(M*);
-NoSnapshot read_of(...);
+Noop read_of(...);
 
 /// A vector, or a reference to one.
 template <class V, class T>
@@ -101,6 +98,24 @@ concept VectorOf = std::same_as<std::remove_reference_t<V>, std::vector<T>>;
 // <algorithm> costs more to include than the rest of this header, so these two stand here.
 constexpr auto least(auto a, auto b) { return b < a ? b : a; }
 constexpr auto greatest(auto a, auto b) { return a < b ? b : a; }
+
+/// Data that can be cut into chunks and joined again: a string or vector of single bytes.
+template <class D>
+concept ByteString = requires(D& data, const D& chunk) {
+    requires sizeof(*chunk.data()) == 1;
+    data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
+};
+
+// Data of any other type have no size and travel whole.
+constexpr std::uint64_t size_in_chunks(const auto&) { return 0; }
+constexpr std::uint64_t size_in_chunks(const ByteString auto& data) { return data.size(); }
+
+/// Puts at most `max` bytes of `from`, those at `offset` and after, behind what is in `to`.
+void add_chunk(auto& to, const auto& from, std::uint64_t, std::uint64_t) { to = from; }
+void add_chunk(ByteString auto& to, const auto& from, std::uint64_t offset, std::uint64_t max) {
+    const auto* begin = from.data() + offset;
+    to.insert(to.end(), begin, begin + least(from.size() - offset, max));
+}
 }  // namespace detail
 
 // ===== 2 Vocabulary ==============================================================================
@@ -135,14 +150,13 @@ struct Index {
 /// A place in the log together with the term of the entry there. Two logs that hold the same
 /// position are equal up to it: the Log Matching Property [Raft 5.3]. So a position names a whole
 /// history, and that is what replicas compare.
+///
+/// Of two logs the one whose last position is greater is more up to date: by the term first, then
+/// by the index [Raft 5.4.1].
 struct LogPosition {
-    Index index;
     Term term;
-    friend constexpr bool operator==(const LogPosition&, const LogPosition&) = default;
-    /// Which of two logs that end there is more up to date [Raft 5.4.1].
-    friend constexpr auto operator<=>(const LogPosition& a, const LogPosition& b) {
-        return a.term != b.term ? a.term <=> b.term : a.index <=> b.index;
-    }
+    Index index;
+    friend constexpr auto operator<=>(const LogPosition&, const LogPosition&) = default;
 };
 
 /// Time enters through Replica::poll alone. Any clock that never falls will do; start() has this.
@@ -153,9 +167,10 @@ using Duration = Clock::duration;
 inline constexpr Time never = (Time::max)();  // In parentheses, or Windows' macro would take it.
 
 /// What became of a transition. Each one that was taken from get_pending_transitions ends, on the
-/// replica that took it, in exactly one of the last five, as long as that replica is polled;
-/// `applied` is also reported on every other replica that applies it. A replica that restarts has
-/// forgotten what it took: whoever needs to know asks the machine's state.
+/// replica that took it, in exactly one of the five from `applied` on, as long as it is polled and
+/// hears of what is committed (who was removed may not); `applied` is also reported on every other
+/// replica that applies it. A replica that restarts has forgotten what it took: whoever needs to
+/// know asks the machine's state.
 ///
 ///     queued -> committed -> applied          abandoned_not_leader
 ///        |-> abandoned_conflict_with_leader   abandoned_overloaded
@@ -170,29 +185,53 @@ enum class TransitionState {
     /// It may or may not have been applied: a snapshot took the place of the log that held it, or
     /// this replica stopped with a fault.
     outcome_unknown,
+    abandoned_malformed,  ///< Of a Membership only: nobody has a vote in it.
 };
 
-/// The state of a StateMachine after the entry at last_included_index [Raft 7]. It stands for that
+/// One replica of a Membership.
+struct Member {
+    ReplicaId id;
+    std::string address = {};  ///< How to reach it: replicated for your Cluster, never read here.
+    bool learner = false;      ///< It is sent everything, and has no vote [PhD 4.2.1].
+};
+
+/// Who belongs to the cluster; whoever is named twice is one member, and has a vote if either has.
+/// While one set changes into another it is joint: whatever takes a majority takes one of the
+/// voters in `members` and one of those in `outgoing`, the members of before [PhD 4.3].
+struct Membership {
+    std::vector<Member> members;
+    std::vector<Member> outgoing = {};  ///< Empty where no change is under way.
+};
+
+/// What became of a membership, in the words for transitions. Every replica is told of these:
+/// - queued: it is in force here, since it was stored, appended or restored, or is the last one in
+///   the log again. What a snapshot brings is told as this alone.
+/// - applied: it can no longer be lost. If nothing is outgoing, no change is under way any more.
+///
+/// A change ends, on the replica that was asked for it, in exactly one of these, as long as that is
+/// polled and hears of what is committed. But for a refusal they come with the joint membership.
+/// - committed: it can no longer be lost, and so the change will be made.
+/// - abandoned_not_leader, abandoned_malformed: it was refused.
+/// - abandoned_conflict_with_leader: a new leader overruled it: it will never be made.
+/// - outcome_unknown: as for transitions.
+using MembershipState = TransitionState;
+
+/// The state of a StateMachine after the entry at last_included.index [Raft 7]. It stands for that
 /// entry and for all before it.
-template <class D>
+template <class D, class Config = Noop>
 struct Snapshot {
-    Index last_included_index;
-    Term last_included_term;
+    LogPosition last_included;
     D data;
-    LogPosition last_included() const { return {last_included_index, last_included_term}; }
+    [[no_unique_address]] Config membership = {};  ///< In force at that entry.
 };
-
-/// An entry that no state machine sees: a new leader's first one, unless Options names another. It
-/// takes a place in the log like any other.
-struct Noop {};
 
 /// A log entry [Raft Figure 2]. Its term is that of the leader that appended it, and stays, whoever
 /// replicates it later: this is how logs are told apart. Its index is its place in the log or in
 /// the message.
-template <class T>
+template <class T, class Config = Noop>
 struct Entry {
     Term term;
-    std::variant<Noop, T> command;
+    std::variant<Config, T> command;
 };
 
 // ===== 3 Messages ================================================================================
@@ -224,11 +263,11 @@ struct RequestVoteResponse {
 
 /// [Raft Figure 2, AppendEntries RPC]. Without entries it is a heartbeat, a probe or news of a
 /// commit: there is one path for all.
-template <class T>
+template <class T, class Config = Noop>
 struct AppendEntries {
     LogPosition prev_log;  ///< The entry just before these: the follower must hold the same one.
     Index leader_commit;   ///< Not capped: the follower takes of it what it can verify.
-    std::vector<Entry<T>> entries;  ///< Those at prev_log.index + 1 and on.
+    std::vector<Entry<T, Config>> entries;  ///< Those at prev_log.index + 1 and on.
     /// When it was sent, by the leader's clock. It rises from poll to poll, and whoever brings it
     /// back has heard that the sender leads at that time or later.
     Time sent = {};
@@ -256,13 +295,14 @@ struct AppendEntriesResponse {
 
 /// [Raft Figure 13, InstallSnapshot RPC]. Where the machine's data is a string of bytes, one chunk
 /// of it: the next is sent when this one is answered. Other data come whole, with offset 0.
-template <class D>
+template <class D, class Config = Noop>
 struct InstallSnapshot {
     LogPosition last_included;
     std::uint64_t offset = 0;  ///< Bytes before this chunk.
     D data;
     bool done = false;
-    Time sent = {};  ///< As in AppendEntries.
+    Time sent = {};                                ///< As in AppendEntries.
+    [[no_unique_address]] Config membership = {};  ///< As in Snapshot.
 };
 
 /// From a leader that hands over, to whom it hands over: stand for election at once [PhD 3.10].
@@ -270,19 +310,20 @@ struct TimeoutNow {};
 
 /// What a Cluster carries. It is trusted: who could have written it is for the transport to check.
 /// `term` is the sender's current term [Raft 5.1].
-template <class T, class D>
+template <class T, class D, class Config = Noop>
 struct Message {
     ReplicaId from;
     ReplicaId to;
     Term term;
-    std::variant<RequestVote, RequestVoteResponse, AppendEntries<T>, AppendEntriesResponse,
-                 InstallSnapshot<D>, TimeoutNow>
+    std::variant<RequestVote, RequestVoteResponse, AppendEntries<T, Config>, AppendEntriesResponse,
+                 InstallSnapshot<D, Config>, TimeoutNow>
         body;
 };
 
-/// The Message of replicas that run the state machine M.
-template <class M>
-using MessageOf = Message<typename M::Transition, detail::SnapshotDataOf<M>>;
+/// The Message of replicas that run the state machine M: MessageOf<M, Membership> where the members
+/// can change.
+template <class M, class Config = Noop>
+using MessageOf = Message<typename M::Transition, detail::SnapshotDataOf<M>, Config>;
 
 // ===== 4 Concepts: what you write ================================================================
 // A Replica calls these from the thread that polls it and from no other. None may block for long,
@@ -325,12 +366,15 @@ concept StateMachine = requires(M& machine, const T& transition, TransitionState
 ///   called once at start, and when a follower needs it.
 /// - set_snapshot: replaces the whole state, and saves the snapshot as create_snapshot does. Also
 ///   called at start, with what get_snapshot gave.
-template <class M>
-concept Snapshotting = requires(M& machine, const Snapshot<typename M::SnapshotData>& snapshot) {
+/// Where the Cluster is Reconfigurable, Config is Membership: a Snapshot has one then, and
+/// create_snapshot gets it last, to save it with the state.
+template <class M, class... Config>
+concept Snapshotting = requires(M& machine, Config... config,
+                                const Snapshot<typename M::SnapshotData, Config...>& taken) {
     requires std::semiregular<typename M::SnapshotData>;
-    { machine.get_snapshot() } -> std::same_as<std::optional<std::decay_t<decltype(snapshot)>>>;
-    { machine.create_snapshot(Index{}, Term{}) } -> std::same_as<typename M::SnapshotData>;
-    machine.set_snapshot(snapshot);
+    { machine.get_snapshot() } -> std::same_as<std::optional<std::decay_t<decltype(taken)>>>;
+    { machine.create_snapshot(Index{}, Term{}, config...) } -> std::same_as<decltype(taken.data)>;
+    machine.set_snapshot(taken);
 };
 
 /// Optional for a StateMachine: reads that see all that was committed before they came, on any
@@ -357,10 +401,10 @@ concept LinearizableReads = requires(M& machine, const typename M::Read& read) {
 /// - register_leader: called when the leader known to this replica changes; nothing: none is.
 /// - register_lost_disk(ReplicaId), optional: on a leader, when a replica turns out not to have
 ///   what it acknowledged; see Progress::lost.
-template <class C, class M>
+template <class C, class M, class Config = Noop>
 concept Cluster = requires(C& cluster, const C& asked, std::optional<ReplicaId> leader) {
-    cluster.send_message(ReplicaId{}, std::declval<MessageOf<M>>());
-    { cluster.receive_messages() } -> detail::VectorOf<MessageOf<M>>;
+    cluster.send_message(ReplicaId{}, std::declval<MessageOf<M, Config>>());
+    { cluster.receive_messages() } -> detail::VectorOf<MessageOf<M, Config>>;
     { asked.halt() } -> std::convertible_to<bool>;
     cluster.register_leader(leader);
 };
@@ -375,14 +419,32 @@ concept LeadershipTransfer = requires(C& cluster) {
     { cluster.get_pending_transfer() } -> std::same_as<std::optional<ReplicaId>>;
 };
 
+/// Optional for a Cluster: its members change while it works, any set to any other [PhD 4].
+/// - get_pending_membership: hands over, once, who shall be the members (`outgoing` is not read).
+///   Asked only when a change can begin, so changes wait for each other, and for a new leader to
+///   find its feet.
+/// - register_membership: tells what became of a membership; see MembershipState. Its addresses say
+///   how to reach members that are new.
+template <class C>
+concept Reconfigurable = requires(C& cluster, const Membership& membership, MembershipState state) {
+    { cluster.get_pending_membership() } -> std::same_as<std::optional<Membership>>;
+    cluster.register_membership(membership, state);
+};
+
 /// What a Storage gives back at start. As constructed: a replica that never ran.
-template <class T>
+template <class T, class Config = Noop>
 struct StoredState {
     Term term;
     std::optional<ReplicaId> voted_for;
-    LogPosition last_included;      ///< As in the last compact().
-    std::vector<Entry<T>> entries;  ///< The log from last_included.index + 1 on.
+    LogPosition last_included;              ///< As in the last compact().
+    std::vector<Entry<T, Config>> entries;  ///< The log from last_included.index + 1 on.
 };
+
+/// In place of a Storage: nothing outlives the process. Safety: a replica that ran this way and
+/// stopped has forgotten its vote and what it acknowledged, so it must never come back under the
+/// same ReplicaId.
+struct Volatile {};
+inline Volatile volatile_storage;
 
 /// Optional: keeps term, vote and log across restarts [Raft Figure 2, persistent state]. Each is
 /// called at most once in a poll, and then one sync(). A write need not be durable before sync();
@@ -401,19 +463,14 @@ struct StoredState {
 ///   beside the replica returns a std::optional, with nothing while it is at it: then each poll
 ///   asks again, and calls nothing else meanwhile. See that the replica is polled when it has
 ///   ended.
-template <class S, class T>
-concept Storage = requires(S& storage, std::optional<ReplicaId> vote, std::vector<Entry<T>> log) {
-    { storage.load() } -> std::same_as<StoredState<T>>;
+template <class S, class T, class Config = Noop>
+concept Storage = requires(S& storage, std::optional<ReplicaId> vote) {
+    { storage.load() } -> std::same_as<StoredState<T, Config>>;
     storage.save_vote(Term{}, vote);
-    storage.append(Index{}, std::as_const(log));
+    storage.append(Index{}, std::declval<const std::vector<Entry<T, Config>>&>());
     storage.compact(LogPosition{});
     { storage.sync() } -> std::convertible_to<std::optional<bool>>;
 };
-
-/// In place of a Storage: nothing outlives the process. Safety: a replica that ran this way and
-/// stopped has forgotten its vote and what it acknowledged, so it must never come back under the
-/// same ReplicaId.
-struct Volatile {};
 
 // ===== 5 Options =================================================================================
 
@@ -453,49 +510,24 @@ struct Options {
     /// Entries a leader holds uncommitted; what comes on top is abandoned_overloaded. So a leader
     /// that cannot commit does not fill its memory.
     std::uint64_t uncommitted_entries_max = 100'000;
-    /// The same in bytes; a single transition may exceed it.
+    /// The same in bytes, of what was taken here; a single transition may exceed it.
     std::uint64_t uncommitted_bytes_max = 64 * 1024 * 1024;
     /// By how much two replicas' clocks may drift apart within election_timeout_range.min. A leader
     /// that a majority has heard answers reads without asking again for that long less this bound,
     /// in which nobody else can lead [PhD 6.4.1]. Safety: clocks that drift further let reads see
     /// an old state. The same on all replicas. Nothing below the timeout: each round of reads asks.
     Duration lease_reads = (Duration::max)();
-    /// Replaces the internal no-op as the first entry of each of this replica's terms.
-    std::optional<typename M::Transition> noop_transition = std::nullopt;
     /// Where randomness comes from. The replica's id is mixed in, so one value will do for all; the
     /// same seed and the same calls give the same run.
     std::uint64_t seed = 0;
 };
 
-namespace detail {
-inline Volatile volatile_storage;  // It holds nothing.
-
-/// Data that can be cut into chunks and joined again: a string or vector of single bytes.
-template <class D>
-concept ByteString = requires(D& data, const D& chunk) {
-    requires sizeof(*chunk.data()) == 1;
-    data.insert(data.end(), chunk.data(), chunk.data() + chunk.size());
-};
-
-// Data of any other type have no size and travel whole.
-constexpr std::uint64_t size_in_chunks(const auto&) { return 0; }
-constexpr std::uint64_t size_in_chunks(const ByteString auto& data) { return data.size(); }
-
-/// Puts at most `max` bytes of `from`, those at `offset` and after, behind what is in `to`.
-void add_chunk(auto& to, const auto& from, std::uint64_t, std::uint64_t) { to = from; }
-void add_chunk(ByteString auto& to, const auto& from, std::uint64_t offset, std::uint64_t max) {
-    const auto* begin = from.data() + offset;
-    to.insert(to.end(), begin, begin + least(from.size() - offset, max));
-}
-
 /// What an entry counts for in the limits of Options: its own size and what it says it owns. It is
 /// an estimate of memory, not of what a transport makes of it.
-template <class T>
-constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
-    if constexpr (requires { &T::get_size; }) {
-        auto* transition = std::get_if<T>(&entry.command);
+constexpr std::uint64_t bytes_of(const auto& entry) {
+    [[maybe_unused]] auto* transition = std::get_if<1>(&entry.command);
+    if constexpr (requires { &std::remove_cvref_t<decltype(*transition)>::get_size; })
         if (transition) return sizeof(entry) + static_cast<std::uint64_t>(transition->get_size());
-    }
     return sizeof(entry);
 }
 
@@ -503,7 +535,7 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 
 /// The entries that no snapshot covers yet, some that one does, and the position just before them:
 ///
-///     base | first_index ... last
+///     base | base.index + 1 ... last
 ///
 /// The base is all that is known of what was compacted. Its term answers for the entries that are
 /// gone, so a follower whose log ends right there is recognized without them [Raft 7].
@@ -511,24 +543,23 @@ constexpr std::uint64_t bytes_of(const Entry<T>& entry) {
 /// The log is kept in chunks of so many indexes each, and but for the first, which is small where
 /// the log is short, nothing is moved when it grows or is cut. The first chunk is the base's, and
 /// of what is in the base's place only the term counts.
-template <class T, std::uint64_t chunk_size = 256>
-class Log {
- public:
-    /// Begins empty, behind `base`.
-    explicit Log(LogPosition base = {}) : base_(base), last_(base) {
-        chunks_.emplace_back(base.index.value % chunk_size + 1, Entry<T>{base.term, Noop{}});
+template <class Entry, std::uint64_t chunk_size = 256>
+struct Log {
+    LogPosition base;  ///< The position just before the first entry.
+    LogPosition last;  ///< The base, where it is empty.
+    std::vector<std::vector<Entry>> chunks;
+
+    /// Begins empty, behind `begin`.
+    explicit Log(LogPosition begin = {}) : base(begin), last(begin) {
+        chunks.emplace_back(begin.index.value % chunk_size + 1, Entry{begin.term, {}});
     }
 
-    LogPosition base() const { return base_; }
-    Index first_index() const { return base_.index + 1; }
-    LogPosition last() const { return last_; }
-
-    /// Precondition: base().index <= index <= last().index.
-    const Entry<T>& operator[](Index i) const { return chunks_[chunk_of(i)][i.value % chunk_size]; }
+    /// Precondition: base.index <= index <= last.index.
+    const Entry& operator[](Index i) const { return chunks[chunk_of(i)][i.value % chunk_size]; }
 
     /// Nothing where the log does not reach, or no longer.
     std::optional<Term> term_at(Index index) const {
-        if (index < base_.index || index > last_.index) return std::nullopt;
+        if (index < base.index || index > last.index) return std::nullopt;
         return (*this)[index].term;
     }
 
@@ -538,60 +569,56 @@ class Log {
     /// The last position here that is not after this one, by index and by term: with it one round
     /// trip skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
     LogPosition last_not_after(LogPosition position) const {
-        Index index = greatest(base_.index, least(position.index, last_.index));
-        while (*term_at(index) > position.term && index > base_.index) index = index - 1;
-        return {index, *term_at(index)};
+        Index index = detail::greatest(base.index, detail::least(position.index, last.index));
+        while (*term_at(index) > position.term && index > base.index) index = index - 1;
+        return {*term_at(index), index};
     }
 
-    void append(Entry<T>&& entry) {
-        last_ = {last_.index + 1, entry.term};
-        if (last_.index.value % chunk_size == 0) chunks_.emplace_back().reserve(chunk_size);
-        chunks_.back().push_back(std::move(entry));
+    /// Returns it as it stands in the log.
+    const Entry& append(Entry&& entry) {
+        last = {entry.term, last.index + 1};
+        if (last.index.value % chunk_size == 0) chunks.emplace_back().reserve(chunk_size);
+        return chunks.back().emplace_back(std::move(entry));
     }
 
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
-    /// >= first_index().
+    /// > base.index.
     void truncate_from(Index index) {
-        last_ = {index - 1, *term_at(index - 1)};
-        chunks_.resize(chunk_of(last_.index) + 1);
-        chunks_.back().resize(last_.index.value % chunk_size + 1);
+        last = {*term_at(index - 1), index - 1};
+        chunks.resize(chunk_of(last.index) + 1);
+        chunks.back().resize(last.index.value % chunk_size + 1);
     }
 
-    /// Forgets what is at or before `base`; everything, if the log does not hold it: then what
+    /// Forgets what is at or before `begin`; everything, if the log does not hold it: then what
     /// follows there belongs to another history.
-    void compact(LogPosition base) {
-        if (!holds(base)) *this = Log(base);
-        auto gone = static_cast<std::ptrdiff_t>(chunk_of(base.index));
-        chunks_.erase(chunks_.begin(), chunks_.begin() + gone);
-        base_ = base;
+    void compact(LogPosition begin) {
+        if (!holds(begin)) *this = Log(begin);
+        auto gone = static_cast<std::ptrdiff_t>(chunk_of(begin.index));
+        chunks.erase(chunks.begin(), chunks.begin() + gone);
+        base = begin;
     }
 
-    /// Precondition: first_index() <= first <= last().index + 1.
+    /// Precondition: base.index < first <= last.index + 1.
     /// Copies the entries from `first` on, as many as have at most bytes_max bytes, and says how
     /// many bytes these are. The entry at `first`, if there is one, always fits.
     auto slice(Index first, std::uint64_t bytes_max = ~0ULL) const {
         std::uint64_t bytes = 0;
         Index end = first;
-        for (; end <= last_.index; ++end) {
+        for (; end <= last.index; ++end) {
             std::uint64_t more = bytes_of((*this)[end]);
             if (bytes + more > bytes_max && bytes > 0) break;
             bytes += more;
         }
-        std::vector<Entry<T>> entries;
+        std::vector<Entry> entries;
         entries.reserve(end - first);
         for (Index stop; first < end; first = stop) {
-            stop = least(end, Index{(first.value / chunk_size + 1) * chunk_size});
+            stop = detail::least(end, Index{(first.value / chunk_size + 1) * chunk_size});
             entries.insert(entries.end(), &(*this)[first], &(*this)[stop - 1] + 1);
         }
         return std::pair(std::move(entries), bytes);
     }
 
- private:
-    auto chunk_of(Index i) const { return i.value / chunk_size - base_.index.value / chunk_size; }
-
-    LogPosition base_;
-    LogPosition last_;
-    std::vector<std::vector<Entry<T>>> chunks_;
+    auto chunk_of(Index i) const { return i.value / chunk_size - base.index.value / chunk_size; }
 };
 
 // ===== 7 Quorum ==================================================================================
@@ -601,20 +628,23 @@ class Log {
 ///
 /// The largest value that a majority has reached, `reached` being how far each voter got: of match
 /// indexes, what is committed; of times of last contact, when a majority was last heard; of
-/// ballots, whether the vote is won. No voters hold nothing back: `unlimited`.
-/// Quadratic, but free of allocation; there are few voters.
+/// ballots, whether the vote is won. In a joint membership it takes a majority of each half, and so
+/// the smaller value [PhD 4.3]. No voters hold nothing back: then it is `unlimited`, as at most.
+///
+/// A voter holds the others back if no majority is ahead of it. Quadratic, but free of allocation;
+/// there are few voters.
 template <class Voters, class Voter, class Value>
-constexpr Value quorum(const Voters& voters, Value Voter::*reached, Value unlimited) {
-    const Value* best = nullptr;
-    for (const Voter& voter : voters) {
-        if (best && voter.*reached <= *best) continue;
-        std::size_t count = 0;
-        for (const Voter& other : voters) count += other.*reached >= voter.*reached ? 1 : 0;
-        if (2 * count > voters.size()) best = &(voter.*reached);
-    }
-    return best ? *best : unlimited;
+constexpr Value quorum(const Voters& all, Value Voter::*reached, Value unlimited) {
+    for (bool Voter::*votes : {&Voter::votes, &Voter::votes_outgoing})
+        for (const Voter& voter : all) {
+            if (!(voter.*votes) || voter.*reached >= unlimited) continue;
+            int surplus = 0;  // How many more are ahead of this one than are not.
+            for (const Voter& other : all)
+                if (other.*votes) surplus += other.*reached > voter.*reached ? 1 : -1;
+            if (surplus <= 0) unlimited = voter.*reached;
+        }
+    return unlimited;
 }
-}  // namespace detail
 
 // ===== 8 Progress ================================================================================
 
@@ -632,19 +662,22 @@ struct Progress {
     enum State { probe, replicate, snapshot };
 
     ReplicaId id;
+    bool votes = false;           ///< By the membership in force; learners do not,
+    bool votes_outgoing = false;  ///< ... and by what goes out in a joint one.
+    bool member = true;           ///< False: it was removed, and is yet to be sent that.
+    /// Its disk lost what it had acknowledged. For the rest of the term it does not count and is
+    /// sent nothing: it needs to be replaced under another id.
+    bool lost = false;
+    Index next_index = {1};  ///< The next entry to send; always above match_index.
     State state = probe;
     /// Known to be replicated and durable there. Never falls in a term, but to 0 where it is lost.
     Index match_index = {};
-    Index next_index = {1};     ///< The next entry to send; always above match_index.
     Index sent_commit = {};     ///< The commit index that it was told and can act upon.
     bool waiting = false;       ///< A probe or a chunk was sent and is not answered.
     bool overdue = false;       ///< ... nor was at the last heartbeat.
     bool vote_granted = false;  ///< In the election that is on.
-    Time last_contact = {};  ///< When the latest message was sent that it is known to have heard.
-    Time succeeded = {};     ///< When its latest success arrived.
-    /// Its disk lost what it had acknowledged. For the rest of the term it does not count and is
-    /// sent nothing: it needs to be replaced under another id.
-    bool lost = false;
+    Time last_contact = {};    ///< When the latest message was sent that it is known to have heard.
+    Time succeeded = {};       ///< When its latest success arrived.
     Time read = {};            ///< Its question that is not answered yet,
     Time read_since = {};      ///< ... and when that came.
     std::uint64_t offset = 0;  ///< snapshot: the bytes that it has.
@@ -667,7 +700,8 @@ struct Progress {
 
     /// Entries up to last_index left. What is streamed is taken to arrive, until an answer says
     /// otherwise, and the next message goes on behind it; the rest is waited for.
-    void on_sent(Index last_index, std::uint64_t bytes) {
+    // A template, so that only who calls it pays for compiling the vector's growth.
+    void on_sent(auto last_index, std::uint64_t bytes) {
         waiting = state != replicate;
         if (waiting || bytes == 0) return;
         next_index = last_index + 1;
@@ -687,19 +721,21 @@ struct Progress {
         next_index = detail::greatest(next_index, match_index + 1);
     }
 
-    /// `rejected` is the prev_log_index refused; `hint` the last index the logs may share;
-    /// `snapshot_offset` how much of a snapshot has arrived.
-    void on_reject(Index rejected, Index hint, std::uint64_t snapshot_offset) {
+    /// The logs may share what the response hints at, as far as the leader's `log` agrees.
+    void on_reject(const AppendEntriesResponse& response, const auto& log) {
+        Index rejected = response.match_index;
         if (state == snapshot) {
             // What says nothing new is an echo; to answer it would double all the chunks to come.
             // Unless it was slow to come: then a chunk or its answer got lost.
-            if (snapshot_offset == offset && !overdue) return;
-            offset = snapshot_offset;
+            if (response.snapshot_offset == offset && !overdue) return;
+            offset = response.snapshot_offset;
             waiting = overdue = false;
         } else if (rejected > match_index && (state == replicate || rejected + 1 == next_index)) {
             // Otherwise it is out of date, since that entry is there by now, or answers an older
             // probe.
-            become(probe, detail::greatest(match_index, detail::least(rejected - 1, hint)) + 1);
+            // Where the hint ends before that log begins, a probe would tell nothing.
+            Index to = detail::least(response.hint.index, log.last_not_after(response.hint).index);
+            become(probe, detail::greatest(match_index, detail::least(rejected - 1, to)) + 1);
         }
     }
 };
@@ -712,7 +748,6 @@ enum class Role { follower, pre_candidate, candidate, leader };
 /// What happened since this object was made, for dashboards and tests.
 struct Counters {
     std::uint64_t elections_started = 0;  ///< Candidacies; PreVotes that failed do not count.
-    std::uint64_t elections_won = 0;      ///< Terms that this replica led or leads.
     std::uint64_t sent[6] = {};           ///< Messages by kind, in the order of Message::body.
     std::uint64_t received[6] = {};       ///< The same.
     std::uint64_t dropped = 0;            ///< Received, but out of date or of no use here.
@@ -732,7 +767,7 @@ struct Status {
     LogPosition snapshot;                ///< The last entry that the machine's snapshot covers.
     Index first_log_index;
     Index last_log_index;            ///< first_log_index - 1 when the log is empty.
-    std::vector<Progress> progress;  ///< Each member's, its own first; on a leader they count.
+    std::vector<Progress> progress;  ///< Each member's, its own first, and of who just was one.
     Counters counters;
     /// What stopped this replica for good, for people: options or peer ids that cannot work, a log
     /// from the Storage that cannot have been written, entries missing between the snapshot and the
@@ -746,6 +781,10 @@ struct Status {
 /// A notification between two waits is not lost: the next wait ends at once. Several count as one,
 /// since a single poll takes in all that is there.
 class Notifier {
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool notified_ = false;
+
  public:
     void notify() {
         std::lock_guard lock(mutex_);
@@ -760,11 +799,6 @@ class Notifier {
         std::unique_lock lock(mutex_);
         changed_.wait_until(lock, bounded, [this] { return std::exchange(notified_, false); });
     }
-
- private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool notified_ = false;
 };
 
 // ===== 10 Replica ================================================================================
@@ -778,11 +812,10 @@ class Notifier {
 /// passes it (committed) and the machine gets it (applied). The news of the commit goes out with
 /// the next message, at once if there is none, and the followers' machines get it too.
 ///
-/// Members are named as in Figure 2 where it names them. `become_x` changes the role, `on` handles
+/// Members are named as in Figure 2 where it names them. `become` changes the role, `on` handles
 /// a message, `send_x` sends, `maybe_x` may do nothing.
 template <class C, class M, class S = Volatile>
 class Replica {
-    static_assert(StateMachine<M>, "little_raft: the state machine is no StateMachine");
     // Whoever has a part of a capability must have all of it: a misspelled member must not quietly
     // turn it off.
     static constexpr bool snapshotting =
@@ -791,53 +824,62 @@ class Replica {
     static constexpr bool reading =
         (requires { typename M::Read; }) || (requires { &M::get_pending_reads; }) ||
         (requires { &M::apply_read; }) || (requires { &M::abandon_read; });
+    static constexpr bool reconfigurable =
+        (requires { &C::get_pending_membership; }) || (requires { &C::register_membership; });
     static constexpr bool durable = !std::is_same_v<S, Volatile>;
 
     using T = typename M::Transition;
     using D = detail::SnapshotDataOf<M>;
     using Read = decltype(detail::read_of(static_cast<M*>(nullptr)));
-    using Message = MessageOf<M>;
+    using Config = std::conditional_t<reconfigurable, Membership, Noop>;
+    using Peer = std::conditional_t<reconfigurable, Member, ReplicaId>;
+    using Entry = little_raft::Entry<T, Config>;
+    using enum TransitionState;
+    using Message = MessageOf<M, Config>;
 
  public:
     // ----- Public face ---------------------------------------------------------------------------
 
     /// A replica that goes on where `storage` and the machine's snapshot left off. `peers` are the
-    /// other voters (its own id among them does no harm); with none it is a cluster of one. All
-    /// must be given the same ones, since two sets could have majorities that do not meet. What is
-    /// wrong with the arguments or with what was stored shows in status().fault.
-    Replica(ReplicaId id, const std::vector<ReplicaId>& peers, C& cluster, M& machine, S& storage,
+    /// other voters (its own id among them, or one twice, do no harm); with none it is a cluster of
+    /// one. All must be given the same ones, since two sets could have majorities that do not meet.
+    /// What is wrong with the arguments or with what was stored shows in status().fault.
+    ///
+    /// Where the Cluster is Reconfigurable, `peers` are a std::vector<Member>: all members of a new
+    /// cluster, this one among them, the same for all. They are of no effect once there is a log.
+    /// With none and no log it is a newcomer, which waits to be added.
+    Replica(ReplicaId id, const std::vector<Peer>& peers, C& cluster, M& machine, S& storage,
             Options<M> options = {})
         : cluster_(&cluster), machine_(&machine), storage_(&storage), options_(std::move(options)) {
-        static_assert(Cluster<C, M>, "little_raft: the cluster is no Cluster");
-        if constexpr (durable) static_assert(Storage<S, T>, "little_raft: this is no Storage");
-        if constexpr (snapshotting) static_assert(Snapshotting<M>, "little_raft: part is missing");
+        static_assert(StateMachine<M> && Cluster<C, M, Config>, "little_raft: something is amiss");
+        if constexpr (durable) static_assert(Storage<S, T, Config>, "little_raft: no Storage");
         if constexpr (reading) static_assert(LinearizableReads<M>, "little_raft: part is missing");
-        const Options<M>& o = options_;
-        const auto& [min, max] = o.election_timeout_range;
-        require(Duration{} < o.heartbeat_timeout && o.heartbeat_timeout < min && min <= max,
-                "not 0 < heartbeat_timeout < election_timeout_range.min <= .max");
-        // This keeps every deadline far from the end of time.
-        require(max <= std::chrono::hours(9999), "election_timeout_range.max > 9999 hours");
-        require(o.lease_reads >= Duration{}, "lease_reads is negative");
-        require(o.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes is 0");
-        require(o.inflight_messages_max > 0, "inflight_messages_max is 0");
-        require(o.inflight_bytes_max > 0, "inflight_bytes_max is 0");
-        require(o.uncommitted_entries_max > 0, "uncommitted_entries_max is 0");
+        if constexpr (reconfigurable) static_assert(Reconfigurable<C>, "little_raft: part missing");
+        const auto& [min, max] = options_.election_timeout_range;
+        // The last keeps every deadline far from the end of time.
+        require(Duration{} < options_.heartbeat_timeout && options_.heartbeat_timeout < min &&
+                    min <= max && max <= std::chrono::hours(9999),
+                "not 0 < heartbeat_timeout < election_timeout_range.min <= .max <= 9999 hours");
+        require(options_.lease_reads >= Duration{}, "lease_reads is negative");
+        require(options_.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes is 0");
+        require(options_.inflight_messages_max > 0, "inflight_messages_max is 0");
+        require(options_.inflight_bytes_max > 0, "inflight_bytes_max is 0");
+        require(options_.uncommitted_entries_max > 0, "uncommitted_entries_max is 0");
         random_ = options_.seed ^ (id.value * 0xd1342543de82ef95);
         status_.id = id;
-        status_.progress.push_back({.id = id});
-        for (ReplicaId peer : peers)
-            if (peer != id) status_.progress.push_back({.id = peer});
-        for (const Progress& member : status_.progress)
-            require(find(member.id) == &member, "a peer is named twice");
+        status_.progress.push_back({.id = id, .votes = !reconfigurable});
+        if constexpr (reconfigurable)
+            applied_.members = peers;
+        else
+            for (ReplicaId peer : peers) progress_of(peer).votes = true;
         if (!status_.fault) load();
         publish(status_.leader);
     }
 
     /// A volatile replica; see Volatile.
-    Replica(ReplicaId id, const std::vector<ReplicaId>& peers, C& cluster, M& machine,
+    Replica(ReplicaId id, const std::vector<Peer>& peers, C& cluster, M& machine,
             Options<M> options = {}) requires std::same_as<S, Volatile>
-        : Replica(id, peers, cluster, machine, detail::volatile_storage, std::move(options)) {}
+        : Replica(id, peers, cluster, machine, volatile_storage, std::move(options)) {}
 
     /// Takes in what is there, does what is due, and says when to be called next if nothing arrives
     /// before: at once, where that is `now`. `now` never falls; a smaller one counts as the last.
@@ -852,10 +894,12 @@ class Replica {
         stamp_ = detail::greatest(now_, stamp_ + Duration(2));
         // Safety: a leader that was heard, or may have been just before this replica stopped, may
         // count on that from a moment after the last poll's clock was read, but before this one's.
-        bool begins = election_deadline_ == never;
-        if (begins || leader_contact_ == never) reset_election_timer();
-        if (leader_contact_ == never || (begins && leases())) leader_contact_ = now_;
-        for (Message& message : cluster_->receive_messages()) receive(message);
+        if (election_deadline_ == never || leader_contact_ == never) reset_election_timer();
+        if (leader_contact_ == never) leader_contact_ = now_;
+        for (Message& message : cluster_->receive_messages()) {
+            ++status_.counters.received[message.body.index()];
+            is_well_formed(message) ? handle(message) : void(++status_.counters.malformed);
+        }
         fire_timers();
         if constexpr (requires { &C::get_pending_transfer; }) take_pending_transfer();
         take_pending_transitions();
@@ -865,16 +909,19 @@ class Replica {
         if (!status_.fault) persist();
         if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
             become(Role::follower, status_.term);
-            settle_own({{absurd}, {absurd}});
+            settle({{absurd}, {absurd}});
             publish(leader_before);
             return never;
         }
-        apply_committed();
+        if (status_.last_applied < status_.commit_index) apply_committed();
         if constexpr (reading) serve_reads();
-        if constexpr (snapshotting) take_snapshot();
+        // As soon as one step of a change is committed, the next begins.
+        if constexpr (reconfigurable) take_pending_membership();
+        if constexpr (snapshotting && !reconfigurable) take_snapshot();
+        if constexpr (snapshotting && reconfigurable) take_snapshot(applied_);
         publish(leader_before);
         // There may be more to do by now: a commit to tell, a term or entries to write.
-        bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last().index;
+        bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last.index;
         if (duty_.unsent || leader_contact_ == never || (unwritten && !syncing_)) return now_;
         return detail::least(duty_.heartbeat_deadline, election_deadline_);
     }
@@ -882,9 +929,8 @@ class Replica {
     /// Polls until the cluster says halt() or a fault stops the replica. Transitions that are on
     /// their way when it returns have no final state yet; another start() goes on with them.
     void start(auto& notifier) {
-        auto ends = [this] { return status_.fault || std::as_const(*cluster_).halt(); };
-        for (Time due = poll(Clock::now()); !ends(); due = poll(Clock::now()))
-            notifier.wait_until(due);
+        auto end = [this] { return status_.fault || std::as_const(*cluster_).halt(); };
+        for (Time at = poll(Clock::now()); !end(); at = poll(Clock::now())) notifier.wait_until(at);
     }
 
     /// As of the last poll, for the thread that polls. It is the replica's own state and costs
@@ -894,18 +940,19 @@ class Replica {
  private:
     friend struct Inspect;  // The test kit's window.
 
-    /// A transition that this replica took from its machine and put into the log, kept until its
-    /// fate is known. The entry itself may be gone from the log long before.
+    /// What this replica took, a transition from its machine or (then it has no id) a change of the
+    /// membership, and put into the log, kept until its fate is known. The entry itself may be gone
+    /// from the log long before.
     struct Own {
         LogPosition at;
-        std::decay_t<decltype(std::declval<const T&>().get_id())> id;
+        std::optional<std::decay_t<decltype(std::declval<const T&>().get_id())>> id;
         std::uint64_t bytes;
     };
 
     /// What a replica is about in one role in one term; it ends with them.
     struct Duty {
         Time heartbeat_deadline = never;    // leader
-        Snapshot<D> snapshot = {};          // that a leader sends or a follower receives
+        Snapshot<D, Config> snapshot = {};  // that a leader sends or a follower receives
         std::optional<ReplicaId> transfer;  // leader: who is to lead
         Time heard = {};                    // follower: the latest stamp of the leader
         Duration lease = {};  // leader: for how long after a message nobody else can lead
@@ -931,33 +978,36 @@ class Replica {
     /// 2]: it begins at the snapshot and is learned anew from a leader.
     void load() {
         become(Role::follower, status_.term);  // Draws the first election timeout.
-        StoredState<T> stored;
+        StoredState<T, Config> stored;
         if constexpr (durable) stored = storage_->load();
+        Snapshot<D, Config> snapshot = {{}, {}, applied_};
+        if constexpr (snapshotting) snapshot = machine_->get_snapshot().value_or(snapshot);
+        // Safety: what came before the log is known before it is read: who may lead depends on it.
+        applied_ = snapshot.membership;
+        adopt_membership();
         status_.term = stored.term;
         status_.voted_for = stored.voted_for;
         log_.compact(stored.last_included);
-        for (Entry<T>& entry : stored.entries) {
-            require(entry.term >= log_.last().term && entry.term <= status_.term,
+        for (Entry& entry : stored.entries) {
+            require(entry.term >= log_.last.term && entry.term <= status_.term,
                     "the terms of the stored log make no sense");
-            log_.append(std::move(entry));
+            append(std::move(entry));
         }
-        stable_index_ = log_.last().index;
-        std::optional<Snapshot<D>> snapshot;
-        if constexpr (snapshotting) snapshot = machine_->get_snapshot();
-        LogPosition at = snapshot ? snapshot->last_included() : LogPosition{};
+        stable_index_ = log_.last.index;
+        LogPosition at = snapshot.last_included;
         require((at.index == Index{}) == (at.term == Term{}), "the snapshot lacks index or term");
         // Between them there would be entries that nobody can apply.
-        require(at.index >= log_.base().index, "the log begins after the machine's snapshot");
-        if (status_.fault || !snapshot) return;
-        restore(*snapshot);
+        require(at.index >= log_.base.index, "the log begins after the machine's snapshot");
+        if (status_.fault || at.index == Index{}) return;
+        restore(snapshot);
         // The process may have ended between saving a leader's snapshot and writing the term.
         if (at.term > status_.term) enter_term(at.term, std::nullopt);
     }
 
     /// Shows the outside what it may see: only at the end of a poll, when nothing changes any more.
     void publish(const std::optional<ReplicaId>& leader_before) {
-        status_.first_log_index = log_.first_index();
-        status_.last_log_index = log_.last().index;
+        status_.first_log_index = log_.base.index + 1;
+        status_.last_log_index = log_.last.index;
         if (status_.leader != leader_before) cluster_->register_leader(status_.leader);
     }
 
@@ -982,31 +1032,24 @@ class Replica {
                                     : send(std::move(message));
     }
 
-    /// Every message takes this way: is it possible at all, whose term is it of, what does it say.
-    void receive(Message& message) {
-        ++status_.counters.received[message.body.index()];
-        is_well_formed(message) ? handle(message) : void(++status_.counters.malformed);
-    }
-
     void drop() { ++status_.counters.dropped; }
 
-    /// Whether a correct replica could have sent it here: the members know each other, terms never
-    /// fall along a log and never exceed the sender's, and numbers leave room to count on. Safety:
-    /// what fails this changes nothing.
+    /// Whether a correct replica could have sent it here: the members know each other (where they
+    /// change, one may hear of the other by this message), terms never fall along a log and never
+    /// exceed the sender's, and numbers leave room to count on. Safety: what fails this changes
+    /// nothing.
     bool is_well_formed(const Message& message) {
-        bool known = message.to == status_.id && message.from != status_.id && find(message.from);
-        bool possible = known && message.term.value < absurd;
+        bool possible = (reconfigurable || find(message.from)) && message.from != status_.id &&
+                        message.to == status_.id && message.term.value < absurd;
         LogPosition last;  // Of those that it names.
-        if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
-            last = {append->prev_log.index, detail::greatest(append->prev_log.term, Term{1})};
-            for (const Entry<T>& entry : append->entries) {
-                possible &= last.term <= entry.term;
-                last.term = entry.term;
-            }
+        if (auto* sent = std::get_if<AppendEntries<T, Config>>(&message.body)) {
+            last = {detail::greatest(sent->prev_log.term, Term{1}), sent->prev_log.index};
+            for (const Entry& e : sent->entries)
+                possible &= std::exchange(last.term, e.term) <= e.term;
         } else if (auto* request = std::get_if<RequestVote>(&message.body)) {
             last = request->last_log;
             possible &= request->pre_vote ? !request->transfer : message.term > Term{};
-        } else if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
+        } else if (auto* install = std::get_if<InstallSnapshot<D, Config>>(&message.body)) {
             last = install->last_included;
             possible &= snapshotting && last.term > Term{};
         }
@@ -1018,16 +1061,19 @@ class Replica {
     ///
     /// A message of the past is answered, where it asks for something, so that its sender learns
     /// the term and is not stranded. While a leader is heard, nobody is helped to depose it
-    /// [PhD 4.2.3]. Whoever claims to lead beside the leader that is known is not believed.
+    /// [PhD 4.2.3]. Whoever claims to lead beside the leader that is known is not believed, and who
+    /// is no member (any more) may ask, but has nothing to say.
     void handle(Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
         bool hears = status_.role == Role::leader ||
                      now_ - options_.election_timeout_range.min < leader_contact_;
         bool leads = message.body.index() == 2 || message.body.index() == 4;
+        bool answers = message.body.index() == 1 || message.body.index() == 3;
+        bool stranger = reconfigurable && answers && !find(message.from);
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
-        if (past || (request && !request->transfer && hears)) return drop();
+        if (past || stranger || (request && !request->transfer && hears)) return drop();
         if (message.term > status_.term) become(Role::follower, message.term);
         if (leads && status_.leader.value_or(message.from) != message.from) return drop();
         std::visit([&](auto& body) { on(message, body); }, message.body);
@@ -1043,7 +1089,7 @@ class Replica {
     // before a majority would vote again.
 
     /// Nothing for a stranger. There are few members, so a look at each is the cheapest way.
-    Progress* find(ReplicaId id) {
+    Progress* find(auto id) {
         for (Progress& member : status_.progress)
             if (member.id == id) return &member;
         return nullptr;
@@ -1068,8 +1114,8 @@ class Replica {
         status_.leader.reset();
         duty_ = {};
         end_reads();
-        for (Progress& member : status_.progress)
-            member = {.id = member.id, .next_index = log_.last().index + 1};
+        for (Progress& p : status_.progress)
+            p = {p.id, p.votes, p.votes_outgoing, p.member, false, log_.last.index + 1};
     }
 
     void reset_election_timer() { election_deadline_ = now_ + election_timeout_; }
@@ -1085,22 +1131,23 @@ class Replica {
     /// Asks for votes [Raft 5.2]. Liveness: first, as a pre-candidate, whether it could win them,
     /// so that a replica that cannot raises nobody's term [PhD 9.6].
     void campaign(Role role, bool transfer = false) {
-        bool pre_vote = role == Role::pre_candidate;
+        if (!may_lead()) role = Role::follower;
+        bool pre_vote = role != Role::candidate;
         become(role, {status_.term.value + (pre_vote ? 0 : 1)}, status_.id);
         reset_election_timer();
+        if (role == Role::follower) return;
         status_.counters.elections_started += pre_vote ? 0 : 1;
         for (const Progress& voter : status_.progress)
             voter.id == status_.id ? answer(voter.id, RequestVoteResponse{pre_vote, true})
-                                   : answer(voter.id, RequestVote{pre_vote, log_.last(), transfer});
+                                   : answer(voter.id, RequestVote{pre_vote, log_.last, transfer});
     }
 
     /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
     /// nobody has voted. It binds nobody: no vote is kept, and the election timer goes on.
     void on(const Message& message, const RequestVote& request) {
-        bool unbound = !status_.voted_for && !status_.leader;
-        bool free_to_vote = request.pre_vote || unbound || status_.voted_for == message.from;
+        bool free = request.pre_vote || status_.voted_for.value_or(message.from) == message.from;
         // Safety: the candidate's log must be at least as up to date as this one [Raft 5.4.1].
-        bool granted = free_to_vote && request.last_log >= log_.last();
+        bool granted = free && request.last_log >= log_.last;
         if (granted && !request.pre_vote) {
             enter_term(status_.term, message.from);
             reset_election_timer();
@@ -1120,19 +1167,17 @@ class Replica {
         Role asking = response.pre_vote ? Role::pre_candidate : Role::candidate;
         if (status_.role != asking || !response.vote_granted) return drop();
         find(message.from)->vote_granted = true;
-        if (!detail::quorum(status_.progress, &Progress::vote_granted, true)) return;
+        if (!quorum(status_.progress, &Progress::vote_granted, true)) return;
         if (status_.role == Role::pre_candidate) return campaign(Role::candidate);
         become(Role::leader, status_.term);
         status_.leader = status_.id;
-        ++status_.counters.elections_won;
         duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         election_deadline_ = now_ + options_.election_timeout_range.max;
-        find(status_.id)->last_contact = never;
+        status_.progress.front().last_contact = never;
         duty_.lease = options_.election_timeout_range.min - options_.lease_reads;
         // Without an entry of its own term it could not commit those of others [Raft 5.4.2, 8].
-        Entry<T> first{status_.term, Noop{}};
-        if (options_.noop_transition) first.command = *options_.noop_transition;
-        append_as_leader(std::move(first));
+        // The membership is said again, for those who have it from elsewhere than the log.
+        append_as_leader({status_.term, membership_});
     }
 
     /// A timer that is overdue fires once: a replica that slept does not make up for lost beats.
@@ -1141,9 +1186,10 @@ class Replica {
         if (status_.role != Role::leader) return campaign(Role::pre_candidate);
         // Liveness: a leader that a majority does not answer makes way for another [PhD 6.2].
         duty_.transfer.reset();
-        Time heard = detail::quorum(status_.progress, &Progress::last_contact, now_);
+        Time heard = quorum(status_.progress, &Progress::last_contact, now_);
         election_deadline_ = detail::least(heard, now_) + options_.election_timeout_range.max;
-        if (now_ >= election_deadline_) become(Role::follower, status_.term);
+        // So does one that is no voter any more, if nobody has taken over yet [PhD 4.2.2].
+        if (now_ >= election_deadline_ || !may_lead()) become(Role::follower, status_.term);
     }
 
     // ----- Replication as leader -----------------------------------------------------------------
@@ -1154,12 +1200,11 @@ class Replica {
 
     /// The leader brings the other's log up to its own and then tells it [PhD 3.10]. Liveness: its
     /// timer, which begins anew, ends that.
-    void take_pending_transfer() {
-        static_assert(LeadershipTransfer<C>, "little_raft: get_pending_transfer is amiss");
-        std::optional<ReplicaId> target = cluster_->get_pending_transfer();
-        bool possible = target && target != status_.id && find(*target);
-        if (status_.role != Role::leader || duty_.transfer || !possible) return;
-        duty_.transfer = target;
+    void take_pending_transfer() requires LeadershipTransfer<C> {
+        const Progress* peer = find(cluster_->get_pending_transfer());
+        bool possible = peer && peer->votes && peer->id != status_.id && !duty_.transfer;
+        if (status_.role != Role::leader || !possible) return;
+        duty_.transfer = peer->id;
         duty_.unsent = true;
         election_deadline_ = now_ + options_.election_timeout_range.max;
     }
@@ -1169,30 +1214,26 @@ class Replica {
     /// Entries are limited whoever appended them, bytes by what was taken here; and what is alone
     /// passes, or a large transition could never be replicated.
     void take_pending_transitions() {
-        if (duty_.transfer) return;
+        bool leads = status_.role == Role::leader;
+        if (duty_.transfer || (leads && !may_lead())) return;
         for (T& transition : machine_->get_pending_transitions()) {
-            Entry<T> entry{status_.term, std::move(transition)};
-            std::uint64_t entries = log_.last().index - status_.commit_index;
-            std::uint64_t bytes = own_bytes_ + detail::bytes_of(entry);
-            if (status_.role != Role::leader)
-                register_state(entry, TransitionState::abandoned_not_leader);
-            else if (entries >= options_.uncommitted_entries_max ||
-                     (bytes > options_.uncommitted_bytes_max && own_bytes_ > 0))
-                register_state(entry, TransitionState::abandoned_overloaded);
-            else
-                append_as_leader(std::move(entry));
+            Entry entry{status_.term, std::move(transition)};
+            std::uint64_t bytes = own_bytes_ > 0 ? own_bytes_ + bytes_of(entry) : 0;
+            bool full = bytes > options_.uncommitted_bytes_max ||
+                        log_.last.index - status_.commit_index >= options_.uncommitted_entries_max;
+            auto state = !leads ? abandoned_not_leader : full ? abandoned_overloaded : queued;
+            machine_->register_transition_state(std::get_if<T>(&entry.command)->get_id(), state);
+            if (state == queued) append_as_leader(std::move(entry));
         }
     }
 
     /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property.
-    void append_as_leader(Entry<T>&& entry) {
-        register_state(entry, TransitionState::queued);
-        if (const T* transition = std::get_if<T>(&entry.command)) {
-            std::uint64_t bytes = detail::bytes_of(entry);
-            own_.push_back({{log_.last().index + 1, entry.term}, transition->get_id(), bytes});
-            own_bytes_ += bytes;
+    void append_as_leader(Entry&& entry) {
+        if (const T* taken = std::get_if<T>(&entry.command)) {
+            own_.push_back({{entry.term, log_.last.index + 1}, taken->get_id(), bytes_of(entry)});
+            own_bytes_ += own_.back().bytes;
         }
-        log_.append(std::move(entry));
+        append(std::move(entry));
         duty_.unsent = true;
     }
 
@@ -1213,7 +1254,12 @@ class Replica {
             replicate_to(peer, beats || (asks && !peer.overdue));
             if (peer.read_since == stamp_) duty_.unsent = true;  // A lease can tell from now on.
             sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
-            if (peer.id != duty_.transfer || peer.match_index < log_.last().index) continue;
+            // One that was removed hands over to whoever has everything first, and to no other.
+            // What it took itself is settled by then: it may never hear of it later.
+            bool heir = duty_.transfer ? duty_.transfer == peer.id : !may_lead() && peer.votes;
+            if (!heir || detail::least(peer.match_index, status_.commit_index) < log_.last.index)
+                continue;
+            duty_.transfer = peer.id;
             // Safety: from here on another may lead at any time.
             duty_.lease = {};
             send({status_.id, peer.id, status_.term, TimeoutNow{}});
@@ -1229,43 +1275,43 @@ class Replica {
     /// sent. Safety: where the log begins later, a probe moves there, and nothing is read that the
     /// log no longer has.
     void replicate_to(Progress& peer, bool asks) {
-        bool behind = peer.state == Progress::snapshot || peer.next_index < log_.first_index();
+        bool behind = peer.state == Progress::snapshot || peer.next_index <= log_.base.index;
         if constexpr (snapshotting)
             if (behind && !peer.waiting) send_chunk(peer);
         for (; !status_.fault; asks = false) {
             bool full = peer.waiting || peer.inflight.size() >= options_.inflight_messages_max ||
                         peer.inflight_bytes >= options_.inflight_bytes_max;
-            bool lacks = peer.state == Progress::probe || peer.next_index <= log_.last().index;
+            bool lacks = peer.state == Progress::probe || peer.next_index <= log_.last.index;
             bool news = peer.sent_commit < detail::least(status_.commit_index, peer.next_index - 1);
             bool knows = reading && peer.read != Time{} && led_until() >= peer.read_since;
             if (!asks && !knows && (full || !(lacks || news))) return;
-            Index before = detail::greatest(peer.next_index - 1, log_.base().index);
-            LogPosition prev{before, *log_.term_at(before)};
+            Index before = detail::greatest(peer.next_index - 1, log_.base.index);
+            LogPosition prev{*log_.term_at(before), before};
             if (peer.state == Progress::probe) peer.next_index = prev.index + 1;
-            Index first = full ? log_.last().index + 1 : peer.next_index;
+            Index first = full ? log_.last.index + 1 : peer.next_index;
             auto [entries, bytes] = log_.slice(first, options_.append_bytes_max);
             Index last = prev.index + entries.size();
             peer.sent_commit = detail::least(status_.commit_index, last);
-            Time read = knows ? peer.read : lacks || asks ? Time{} : never;
+            Time read = knows ? std::exchange(peer.read, {}) : lacks || asks ? Time{} : never;
             send({status_.id, peer.id, status_.term,
-                  AppendEntries<T>{prev, status_.commit_index, std::move(entries), stamp_, read}});
+                  AppendEntries<T, Config>{prev, status_.commit_index, std::move(entries), stamp_,
+                                           read}});
             peer.on_sent(last, bytes);
-            if (knows) peer.read = {};
-            if (peer.next_index > log_.last().index) return;
+            if (peer.next_index > log_.last.index) return;
         }
     }
 
     /// Safety: it counts for this term alone, which handle() saw to, and for no more than the
     /// follower verified, whatever the length of its log.
     void on(const Message& message, const AppendEntriesResponse& response) {
-        bool beyond = response.heard > stamp_ || response.match_index > log_.last().index;
+        bool beyond = response.heard > stamp_ || response.match_index > log_.last.index;
         if (status_.role != Role::leader || beyond) return drop();
         Progress& peer = *find(message.from);
         // It answers what was sent after its last success arrived, so it lost what that had
         // acknowledged. Safety: it may vote for whoever lacks that, too; so it needs a new id.
         if (!response.success && response.heard > peer.succeeded &&
             response.hint.index < peer.match_index) {
-            peer = {.id = peer.id, .next_index = peer.next_index, .lost = true};
+            peer = {peer.id, peer.votes, peer.votes_outgoing, peer.member, /*lost=*/true};
             if constexpr (requires { &C::register_lost_disk; })
                 cluster_->register_lost_disk(peer.id);
         }
@@ -1277,19 +1323,14 @@ class Replica {
             duty_.asks = true;
         }
         duty_.unsent = true;
-        if (!response.success) {
-            LogPosition shared = log_.last_not_after(response.hint);
-            // Where the other ends before this log begins, a probe would tell nothing.
-            Index hint = detail::least(response.hint.index, shared.index);
-            return peer.on_reject(response.match_index, hint, response.snapshot_offset);
-        }
+        if (!response.success) return peer.on_reject(response, log_);
         peer.succeeded = stamp_;
-        peer.on_success(response.match_index, log_.first_index());
+        peer.on_success(response.match_index, log_.base.index + 1);
     }
 
     /// An entry is committed once a majority has it on disk; with it, all before it [Raft 5.3].
     void maybe_commit() {
-        Index reached = detail::quorum(status_.progress, &Progress::match_index, log_.last().index);
+        Index reached = quorum(status_.progress, &Progress::match_index, log_.last.index);
         // Safety: replicas are counted only for entries of the leader's own term; older ones are
         // committed along with these, since a majority may hold one and lose it again
         // [Raft 5.4.2, Figure 8].
@@ -1315,67 +1356,64 @@ class Replica {
     /// Tells the leader that the log here equals its own up to `match`, and will after a crash; or
     /// that it does not hold what the leader has there, and what to try instead.
     void respond(bool success, Index match, LogPosition hint = {}) {
-        std::uint64_t arrived = detail::size_in_chunks(duty_.snapshot.data);
+        std::uint64_t size = detail::size_in_chunks(duty_.snapshot.data);
         answer(*status_.leader,
-               AppendEntriesResponse{success, match, hint, arrived, duty_.heard, question_});
+               AppendEntriesResponse{success, match, hint, size, duty_.heard, question_});
     }
 
     /// [Raft Figure 2, AppendEntries RPC, receiver 2 to 5].
-    void on(const Message& message, AppendEntries<T>& request) {
+    void on(const Message& message, AppendEntries<T, Config>& request) {
         follow(message.from, request.sent);
-        if (request.read != Time{} && request.read == question_) {
-            read_index_ = request.leader_commit;
+        auto& [prev, leader_commit, tail, sent, read] = request;
+        if (read != Time{} && read == question_) {
+            read_index_ = leader_commit;
             question_ = {};
         }
-        LogPosition prev = request.prev_log;
         // What is committed is in the leader's log too [Raft 5.4.3], compacted here or not.
         if (prev.index < status_.commit_index) return respond(true, status_.commit_index);
         if (!log_.holds(prev)) return respond(false, prev.index, log_.last_not_after(prev));
         // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
         std::uint64_t held = 0;
-        std::uint64_t count = request.entries.size();
-        while (held < count && log_.term_at(prev.index + held + 1) == request.entries[held].term)
-            ++held;
-        if (held < count && prev.index + held < log_.last().index) {
+        while (held < tail.size() && log_.term_at(prev.index + held + 1) == tail[held].term) ++held;
+        if (held < tail.size() && prev.index + held < log_.last.index) {
             LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index, "committed entries stay");
             log_.truncate_from(prev.index + held + 1);
             stable_index_ = detail::least(stable_index_, prev.index + held);
+            if (membership_index_ > log_.last.index) adopt_membership();
         }
-        for (std::uint64_t i = held; i < count; ++i) log_.append(std::move(request.entries[i]));
+        for (std::uint64_t i = held; i < tail.size(); ++i) append(std::move(tail[i]));
         // Safety: only this much is known to equal the leader's log, however long this one is.
-        Index commit = detail::least(request.leader_commit, prev.index + count);
+        Index commit = detail::least(leader_commit, prev.index + tail.size());
         status_.commit_index = detail::greatest(status_.commit_index, commit);
         // Deviates: mere news of a commit is not answered.
-        if (request.read != never) respond(true, prev.index + count);
+        if (read != never) respond(true, prev.index + tail.size());
     }
 
     // ----- Commit and apply ----------------------------------------------------------------------
     //
     // Whoever took a transition wants to know its fate, and only the committed log can tell it.
-    // own_ has the transitions taken here in the order in which they were appended, so their terms
-    // never fall, and whatever is applied decides about the oldest of them.
+    // own_ has what was taken here, transitions and changes of the membership, in the order in
+    // which it was appended, so terms never fall, and whatever is applied decides about the oldest
+    // of it.
 
-    /// Nothing for an entry that no machine sees.
-    void register_state(const Entry<T>& entry, TransitionState state) {
-        const T* transition = std::get_if<T>(&entry.command);
-        if (transition) machine_->register_transition_state(transition->get_id(), state);
-    }
-
-    /// Settles what a committed log that ends `at` decides: its own up to there, by term and index.
-    /// One whose place this replica does not see, since a snapshot covers it, has a fate unknown.
+    /// Settles what a committed log that ends `at` decides: what was begun here up to there, by
+    /// term and index. Where this replica does not see that log, since a snapshot stands for it,
+    /// nobody here can tell what became of what is not applied.
     ///
     /// Safety: only what can no longer commit is called abandoned, since whoever hears that may ask
     /// again. An entry that another log replaced may come back from a third. It never commits only
     /// once a later term's entry has, since no log goes on from that with an older term.
-    void settle_own(LogPosition at) {
+    void settle(LogPosition at) {
+        bool seen = log_.holds(at);
         for (; settled_ < own_.size() && own_[settled_].at <= at; ++settled_) {
-            const Own& own = own_[settled_];
-            bool unseen = status_.last_applied < own.at.index && own.at.index <= at.index;
-            TransitionState state = TransitionState::abandoned_conflict_with_leader;
-            if (own.at == at) state = TransitionState::committed;
-            if (unseen) state = TransitionState::outcome_unknown;
-            machine_->register_transition_state(own.id, state);
-            own_bytes_ -= own.bytes;
+            const auto& [own, id, bytes] = own_[settled_];
+            bool gone = !seen && status_.last_applied < own.index && own.index <= at.index;
+            bool held = seen && log_.holds(own);
+            auto state = gone ? outcome_unknown : held ? committed : abandoned_conflict_with_leader;
+            own_bytes_ -= bytes;
+            if (id) machine_->register_transition_state(*id, state);
+            if constexpr (reconfigurable)
+                if (!id) cluster_->register_membership(asked_, state);
         }
         // Whenever half are settled those go, so that each is moved once on average.
         if (2 * settled_ < own_.size()) return;
@@ -1386,12 +1424,18 @@ class Replica {
     /// In the log's order, each entry once [Raft 5.3, Figure 2: rules for all servers]. It settles
     /// what this replica took itself on the way.
     void apply_committed() {
+        if (!own_.empty()) settle(log_.last_not_after({status_.term, status_.commit_index}));
         while (status_.last_applied < status_.commit_index) {
-            const Entry<T>& entry = log_[++status_.last_applied];
-            if (settled_ < own_.size()) settle_own({status_.last_applied, entry.term});
-            const T* transition = std::get_if<T>(&entry.command);
-            if (transition) machine_->apply_transition(*transition);
-            register_state(entry, TransitionState::applied);
+            const auto& command = log_[++status_.last_applied].command;
+            if (auto* transition = std::get_if<T>(&command)) {
+                machine_->apply_transition(*transition);
+                machine_->register_transition_state(transition->get_id(), applied);
+            } else if constexpr (reconfigurable) {
+                applied_ = *std::get_if<0>(&command);
+                cluster_->register_membership(applied_, applied);
+                // Whoever it removed has been sent it by now, as a rule.
+                std::erase_if(status_.progress, [](const Progress& peer) { return !peer.member; });
+            }
         }
     }
 
@@ -1408,7 +1452,7 @@ class Replica {
     /// in its own term, since until then it may not know all that is committed [Raft 8].
     Time led_until() const {
         if (log_.term_at(status_.commit_index) != status_.term) return {};
-        Time heard = detail::quorum(status_.progress, &Progress::last_contact, never);
+        Time heard = quorum(status_.progress, &Progress::last_contact, never);
         // Whoever heard it votes for nobody else for a while, counted from when that was sent.
         // Safety: the clock was read before this poll took in what it did.
         bool lasts = detail::least(heard, now_) + duty_.lease > now_;
@@ -1417,10 +1461,9 @@ class Replica {
 
     /// One batch at a time, so that any number of reads costs one round. Safety: the next poll is
     /// the first that can answer, since what was known before they came tells nothing about them.
-    void serve_reads() requires reading {
-        bool led = question_ != Time{} && led_until() >= question_;
-        bool told = question_ == Time{} && read_index_ <= status_.last_applied;
-        if (led || told) end_reads();
+    void serve_reads() {
+        if (question_ != Time{} ? led_until() >= question_ : read_index_ <= status_.last_applied)
+            end_reads();
         if (!reads_.empty()) return;
         reads_ = machine_->get_pending_reads();
         if (reads_.empty()) return;
@@ -1438,6 +1481,70 @@ class Replica {
                                : void(machine_->abandon_read(read));
     }
 
+    // ----- Membership ----------------------------------------------------------------------------
+    //
+    // The last membership in the log is in force, committed or not [PhD 4.1]. Any set of members
+    // changes into any other by way of a joint one [PhD 4.3], and when that is committed, whoever
+    // leads goes on to the members alone. A leader that is none of them leads until this is
+    // committed, too; then it hands over to the first voter that has everything [PhD 4.2.2].
+
+    /// Every entry gets into the log this way.
+    void append(Entry&& entry) {
+        if (log_.append(std::move(entry)).command.index() == 0) adopt_membership();
+    }
+
+    /// Called when the log, as it ends now, may have another one in force than before. A leader
+    /// keeps what it knows of those who stay, and for now those who do not. Safety: whoever is
+    /// added is not known to have heard anything.
+    void adopt_membership() requires reconfigurable {
+        Index at = log_.last.index;
+        while (at > status_.last_applied && log_[at].command.index() != 0) at = at - 1;
+        membership_index_ = at;
+        membership_ = at > status_.last_applied ? *std::get_if<0>(&log_[at].command) : applied_;
+        if (status_.role != Role::leader) status_.progress.resize(1);
+        for (Progress& p : status_.progress) p.votes = p.votes_outgoing = p.member = false;
+        for (const Member& m : membership_.members) progress_of(m.id).votes |= !m.learner;
+        for (const Member& m : membership_.outgoing) progress_of(m.id).votes_outgoing |= !m.learner;
+        const Progress& own = progress_of(status_.id);
+        left_at_ = own.votes || own.votes_outgoing ? Index{absurd} : detail::least(left_at_, at);
+        cluster_->register_membership(membership_, queued);
+    }
+
+    void adopt_membership() requires(!reconfigurable) {}
+
+    /// Of a member; made where there is none yet.
+    Progress& progress_of(ReplicaId id) {
+        if (!find(id)) status_.progress.push_back({.id = id, .next_index = log_.last.index + 1});
+        find(id)->member = true;
+        return *find(id);
+    }
+
+    /// So may whoever has a vote in the membership in force, or had one in another that came after
+    /// what is known to be committed. Liveness: a leader may be needed from among those
+    /// [PhD 4.2.2]. Newcomers and learners wait, and whoever was removed.
+    bool may_lead() const { return !reconfigurable || status_.commit_index < left_at_; }
+
+    /// One change at a time. Safety: each after an entry of the leader's own term is committed, or
+    /// two leaders could begin with sets whose majorities do not meet. It is so as soon as the
+    /// membership in force is, since a leader's first entry is one. Liveness: whoever is added has
+    /// an election timeout to be heard.
+    void take_pending_membership() {
+        bool leads = status_.role == Role::leader;
+        if (leads && (membership_index_ > status_.last_applied || duty_.transfer)) return;
+        if (leads && !membership_.outgoing.empty())
+            return append_as_leader({status_.term, Config{membership_.members}});
+        auto wanted = cluster_->get_pending_membership();
+        if (!wanted) return;
+        bool votes = false;
+        for (const auto& member : wanted->members) votes |= !member.learner;
+        MembershipState refused = leads ? abandoned_malformed : abandoned_not_leader;
+        if (!leads || !votes) return cluster_->register_membership(*wanted, refused);
+        election_deadline_ = now_ + options_.election_timeout_range.max;
+        own_.push_back({{status_.term, log_.last.index + 1}, {}, 0});
+        asked_ = {wanted->members, membership_.members};
+        append_as_leader({status_.term, asked_});
+    }
+
     // ----- Snapshots -----------------------------------------------------------------------------
     //
     // The machine keeps the snapshot, the library only its place in the log [Raft 7]. On the leader
@@ -1446,11 +1553,12 @@ class Replica {
 
     /// Each replica takes them on its own, of what it applied, and tells nobody [Raft 7]. Safety:
     /// the machine has it durable before the log is cut.
-    void take_snapshot() requires snapshotting {
-        std::uint64_t delta = options_.snapshot_delta;
-        if (delta == 0 || status_.last_applied - status_.snapshot.index < delta) return;
-        LogPosition at{status_.last_applied, *log_.term_at(status_.last_applied)};
-        static_cast<void>(machine_->create_snapshot(at.index, at.term));
+    void take_snapshot(const auto&... of) {
+        static_assert(Snapshotting<M, std::decay_t<decltype(of)>...>);
+        // A delta of 0, which means never, becomes the greatest number here.
+        if (status_.last_applied - status_.snapshot.index <= options_.snapshot_delta - 1) return;
+        LogPosition at{*log_.term_at(status_.last_applied), status_.last_applied};
+        static_cast<void>(machine_->create_snapshot(at.index, at.term, of...));
         compact_log(at);
     }
 
@@ -1459,12 +1567,12 @@ class Replica {
     void compact_log(LogPosition at) {
         status_.snapshot = at;
         Index keeps = at.index - detail::least(options_.snapshot_trailing, at.index.value);
-        if (log_.holds(at)) at = log_.last_not_after({keeps, at.term});
-        if (at == log_.base()) return;
+        if (log_.holds(at)) at = log_.last_not_after({at.term, keeps});
+        if (at == log_.base) return;
         log_.compact(at);
         compacted_ = true;
         // A sync may lag behind.
-        stable_index_ = detail::least(detail::greatest(stable_index_, at.index), log_.last().index);
+        stable_index_ = detail::least(detail::greatest(stable_index_, at.index), log_.last.index);
     }
 
     /// For a follower that lacks what the log no longer has [Raft 7]. One chunk is on its way at a
@@ -1474,43 +1582,42 @@ class Replica {
         bool begins = peer.state != Progress::snapshot;
         // Liveness: a transfer that is on goes on, however far the log has moved meanwhile, until
         // another begins. Where that is often, snapshot_trailing is too small.
-        if (begins && duty_.snapshot.last_included_index < log_.base().index) {
-            duty_.snapshot = machine_->get_snapshot().value_or(Snapshot<D>{});
-            require(duty_.snapshot.last_included() == status_.snapshot,
-                    "the machine lost its snapshot");
+        if (begins && duty_.snapshot.last_included.index < log_.base.index) {
+            duty_.snapshot = machine_->get_snapshot().value_or(Snapshot<D, Config>{});
+            require(duty_.snapshot.last_included == status_.snapshot, "the snapshot was lost");
             if (status_.fault) return;
         }
-        const auto& [index, term, data] = duty_.snapshot;
+        const auto& [at, data, membership] = duty_.snapshot;
         // next_index stands behind the snapshot, whose place tells one transfer from another.
-        if (begins || peer.next_index != index + 1) {
-            peer.become(Progress::snapshot, index + 1);
+        if (begins || peer.next_index != at.index + 1) {
+            peer.become(Progress::snapshot, at.index + 1);
             ++status_.counters.snapshots_sent;
         }
         peer.waiting = true;
         peer.offset = detail::least(peer.offset, detail::size_in_chunks(data));
         bool done = detail::size_in_chunks(data) - peer.offset <= options_.snapshot_chunk_bytes;
-        InstallSnapshot<D> chunk{{index, term}, peer.offset, {}, done, stamp_};
+        InstallSnapshot<D, Config> chunk{at, peer.offset, {}, done, stamp_, membership};
         detail::add_chunk(chunk.data, data, peer.offset, options_.snapshot_chunk_bytes);
         send({status_.id, peer.id, status_.term, std::move(chunk)});
     }
 
     /// [Raft Figure 13]. Chunks are joined in order; one that is out of order is answered with how
     /// far it has come, from where the leader goes on.
-    void on(const Message& message, InstallSnapshot<D>& request) {
+    void on(const Message& message, InstallSnapshot<D, Config>& request) {
         follow(message.from, request.sent);
         LogPosition at = request.last_included;
         // Safety: never back to an older state. What the log holds needs no snapshot.
         if (at.index > status_.commit_index && !log_.holds(at)) {
             // Safety: pieces of two snapshots are never joined, nor, as become() sees to, of two
             // leaders.
-            if (duty_.snapshot.last_included() != at) duty_.snapshot = {at.index, at.term, D{}};
+            if (duty_.snapshot.last_included != at) duty_.snapshot = {at, {}, request.membership};
             bool is_next = request.offset == detail::size_in_chunks(duty_.snapshot.data);
             is_next ? detail::add_chunk(duty_.snapshot.data, request.data, 0, ~0ULL) : drop();
             if (!is_next || !request.done) return respond(false, at.index, log_.last_not_after(at));
             // The log holds neither the snapshot's last entry nor, behind that place, anything that
             // could commit.
             apply_committed();
-            settle_own(at);
+            settle(at);
             restore(duty_.snapshot);
         }
         duty_.snapshot = {};
@@ -1520,10 +1627,12 @@ class Replica {
 
     /// Makes the snapshot the state. The process may have ended after it was saved and before the
     /// log was cut.
-    void restore(const Snapshot<D>& snapshot) {
+    void restore(const Snapshot<D, Config>& snapshot) {
         if constexpr (snapshotting) machine_->set_snapshot(snapshot);
-        status_.commit_index = status_.last_applied = snapshot.last_included_index;
-        compact_log(snapshot.last_included());
+        status_.commit_index = status_.last_applied = snapshot.last_included.index;
+        applied_ = snapshot.membership;
+        compact_log(snapshot.last_included);
+        adopt_membership();
     }
 
     // ----- Durability ----------------------------------------------------------------------------
@@ -1539,15 +1648,15 @@ class Replica {
     /// term, and a snapshot's place in the log before the entries that follow it.
     void persist() {
         if (!syncing_) {
-            bool grew = stable_index_ < log_.last().index;
+            bool grew = stable_index_ < log_.last.index;
             syncing_ = durable && (vote_changed_ || compacted_ || grew);
             if constexpr (durable) {
                 if (vote_changed_) storage_->save_vote(status_.term, status_.voted_for);
-                if (compacted_) storage_->compact(log_.base());
+                if (compacted_) storage_->compact(log_.base);
                 if (grew) storage_->append(stable_index_ + 1, log_.slice(stable_index_ + 1).first);
             }
             vote_changed_ = compacted_ = false;
-            stable_index_ = log_.last().index;
+            stable_index_ = log_.last.index;
             std::swap(answers_, leaving_);
         }
         if constexpr (durable) {
@@ -1558,9 +1667,8 @@ class Replica {
         syncing_ = false;
         // Safety: what promises something of the disk leaves only now, and only now does a leader
         // count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
-        bool more = status_.progress.front().match_index < stable_index_;
-        status_.progress.front().match_index = stable_index_;
-        if (status_.role == Role::leader && more) maybe_commit();
+        Index before = std::exchange(status_.progress.front().match_index, stable_index_);
+        if (status_.role == Role::leader && before < stable_index_) maybe_commit();
         // What this replica tells itself may lead to answers that wait in their turn.
         for (Message& message : leaving_)
             message.to == status_.id ? handle(message) : send(std::move(message));
@@ -1581,10 +1689,10 @@ class Replica {
     // What is on disk [Raft Figure 2, persistent state] is status_.term, status_.voted_for and
     // log_; all else is volatile and found again after a restart.
     //
-    // Invariants: status_.snapshot.index <= last_applied <= commit_index <= log_.last().index, and
+    // Invariants: status_.snapshot.index <= last_applied <= commit_index <= log_.last.index, and
     // the log's base is not after the snapshot. The Storage holds the log up to stable_index_.
     Status status_;
-    detail::Log<T> log_;
+    Log<Entry> log_;
     Index stable_index_;
 
     std::uint64_t random_ = 0;
@@ -1592,7 +1700,8 @@ class Replica {
     // The same, but later with each poll, which tells rounds of messages apart; and by two, so that
     // there is a time between two polls.
     Time stamp_ = {};
-    Time leader_contact_ = (Time::min)();  // Of a leader, the last; never: in the last poll.
+    // With a leader, the last; never: in the last poll, or maybe just before this replica stopped.
+    Time leader_contact_ = leases() ? never : (Time::min)();
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
     Time election_deadline_ = never;
@@ -1600,9 +1709,9 @@ class Replica {
 
     Duty duty_;
 
-    std::vector<Own> own_;          // Transitions taken here, oldest first,
+    std::vector<Own> own_;          // What was taken here, oldest first,
     std::size_t settled_ = 0;       // ... of which so many are settled.
-    std::uint64_t own_bytes_ = 0;   // Of those.
+    std::uint64_t own_bytes_ = 0;   // What the others count for.
     std::vector<Read> reads_;       // Taken, and neither answered nor abandoned.
     Time question_ = {};            // What was sent before tells nothing of them; none: told
     Index read_index_;              // ... which state they may see.
@@ -1611,6 +1720,12 @@ class Replica {
     bool syncing_ = false;          // A sync has begun and not ended.
     bool vote_changed_ = false;     // Term or vote are not what the Storage has.
     bool compacted_ = false;        // The log's base is not.
+    Index membership_index_;        // Of what is in force; last_applied or less: applied_.
+    /// Of the first membership in which this replica has no vote any more; absurd: it has one.
+    Index left_at_ = {absurd};
+    [[no_unique_address]] Config membership_;  // In force.
+    [[no_unique_address]] Config applied_;     // In force as of last_applied.
+    [[no_unique_address]] Config asked_;       // The latest change that was begun here.
 };
 
 }  // namespace v0

@@ -54,7 +54,7 @@ struct Bank {
         // The bug: how many transfers there were is a part of the state, and is left out.
         out << (has_bug ? 0 : transfers);
         for (const auto& account : balances) out << ' ' << account.first << ' ' << account.second;
-        saved = {index, term, out.str()};
+        saved = {{term, index}, out.str()};
         return saved->data;
     }
     void set_snapshot(const little_raft::Snapshot<std::string>& snapshot) {

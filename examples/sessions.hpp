@@ -421,7 +421,7 @@ class Table {
 ///         return data;
 ///     }
 ///     void set_snapshot(const Snapshot<std::string>& snapshot) {
-///         save_durably(snapshot.last_included_index, snapshot.last_included_term, snapshot.data);
+///         save_durably(snapshot.last_included.index, snapshot.last_included.term, snapshot.data);
 ///         Sessions<M>::set_snapshot(snapshot);
 ///     }
 template <class M>
@@ -508,24 +508,22 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
     Data create_snapshot(Index last_included_index, Term last_included_term) requires snapshotting {
         if (fault_) return {};  // Nobody must take it for a state.
         D own = machine_.create_snapshot(last_included_index, last_included_term);
-        saved_ = {last_included_index, last_included_term, table_.save()};
+        saved_ = {{last_included_term, last_included_index}, table_.save()};
         return join(std::move(own), saved_->data);
     }
 
     std::optional<Snapshot<Data>> get_snapshot() requires snapshotting {
         std::optional<Snapshot<D>> own = machine_.get_snapshot();
         if (fault_ || !own) return std::nullopt;
-        if (!saved_ || saved_->last_included() != own->last_included()) {
+        if (!saved_ || saved_->last_included != own->last_included) {
             fault_ = "the machine has a snapshot without sessions: who saves it must save both";
             return std::nullopt;
         }
-        return Snapshot<Data>{own->last_included_index, own->last_included_term,
-                              join(std::move(own->data), saved_->data)};
+        return Snapshot<Data>{own->last_included, join(std::move(own->data), saved_->data)};
     }
 
     void set_snapshot(const Snapshot<Data>& snapshot) requires snapshotting {
-        const auto& [index, term, data] = snapshot;
-        auto parts = split(data);
+        auto parts = split(snapshot.data);
         fault_.reset();
         if (!parts || !table_.load(parts->second)) {
             table_ = {};
@@ -533,8 +531,8 @@ class Sessions : public session_detail::SnapshotType<M>, public session_detail::
             fault_ = "the sessions in a snapshot cannot be read";
             return;
         }
-        saved_ = {index, term, std::move(parts->second)};
-        machine_.set_snapshot({index, term, std::move(parts->first)});
+        saved_ = {snapshot.last_included, std::move(parts->second)};
+        machine_.set_snapshot({snapshot.last_included, std::move(parts->first)});
     }
 
     // ----- LinearizableReads, if M does them -----------------------------------------------------

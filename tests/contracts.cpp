@@ -137,7 +137,7 @@ struct Store {
         return saved;
     }
     std::string create_snapshot(Index index, Term term) {
-        saved = {index, term, write()};
+        saved = {{term, index}, write()};
         if (flaw == Flaw::snapshots_disturb) ++writes;
         return flaw == Flaw::returns_other_data ? std::string("other") : saved->data;
     }
@@ -191,7 +191,7 @@ struct Odd {
     std::vector<Transition> get_pending_transitions() { return {}; }
     std::optional<lr::Snapshot<SnapshotData>> get_snapshot() { return saved; }
     SnapshotData create_snapshot(Index index, Term term) {
-        saved = {index, term, {digest}};
+        saved = {{term, index}, {digest}};
         return {digest};
     }
     void set_snapshot(const lr::Snapshot<SnapshotData>& snapshot) {
@@ -351,13 +351,13 @@ struct Encoded : Sound {
         out.number(message.from.value).number(message.to.value).number(term);
         out.number(message.body.index());
         if (auto* vote = std::get_if<lr::RequestVote>(&message.body)) {
-            out.number(vote->pre_vote).number(vote->last_log.index.value);
-            out.number(vote->last_log.term.value).number(vote->transfer);
+            out.number(vote->pre_vote).number(vote->last_log.term.value);
+            out.number(vote->last_log.index.value).number(vote->transfer);
         } else if (auto* answer = std::get_if<lr::RequestVoteResponse>(&message.body)) {
             out.number(answer->pre_vote);
             out.number(slip != Slip::forgets_a_vote && answer->vote_granted);
         } else if (auto* append = std::get_if<lr::AppendEntries<Put>>(&message.body)) {
-            out.number(append->prev_log.index.value).number(append->prev_log.term.value);
+            out.number(append->prev_log.term.value).number(append->prev_log.index.value);
             out.number(append->leader_commit.value);
             std::uint64_t count = 0;
             Writer entries;
@@ -370,12 +370,12 @@ struct Encoded : Sound {
             out.number(ticks(append->sent)).number(ticks(append->read));
         } else if (auto* response = std::get_if<lr::AppendEntriesResponse>(&message.body)) {
             out.number(response->success).number(response->match_index.value);
-            out.number(response->hint.index.value).number(response->hint.term.value);
+            out.number(response->hint.term.value).number(response->hint.index.value);
             out.number(response->snapshot_offset);
             out.number(ticks(response->heard)).number(ticks(response->read));
         } else if (auto* install = std::get_if<lr::InstallSnapshot<std::string>>(&message.body)) {
-            out.number(install->last_included.index.value);
-            out.number(install->last_included.term.value).number(install->offset);
+            out.number(install->last_included.term.value);
+            out.number(install->last_included.index.value).number(install->offset);
             std::string data = install->data;
             if (slip == Slip::stops_at_a_zero_byte) data = std::string(data.c_str());
             out.text(data).number(install->done).number(ticks(install->sent));
@@ -395,9 +395,8 @@ struct Encoded : Sound {
         switch (in.number()) {
             case 0: {
                 bool pre_vote = yes();
-                Index index{number()};
-                Term term{number()};
-                message.body = lr::RequestVote{pre_vote, {index, term}, yes()};
+                lr::LogPosition last{Term{number()}, Index{number()}};
+                message.body = lr::RequestVote{pre_vote, last, yes()};
                 break;
             }
             case 1: {
@@ -407,7 +406,7 @@ struct Encoded : Sound {
             }
             case 2: {
                 lr::AppendEntries<Put> append{
-                    {Index{number()}, Term{number()}}, Index{number()}, {}};
+                    {Term{number()}, Index{number()}}, Index{number()}, {}};
                 std::uint64_t count = number();
                 // As reserve does at some size, before a sanitizer ends the program for a smaller
                 // one.
@@ -426,13 +425,13 @@ struct Encoded : Sound {
             case 3: {
                 bool success = yes();
                 Index match{number()};
-                lr::LogPosition hint{Index{number()}, Term{number()}};
+                lr::LogPosition hint{Term{number()}, Index{number()}};
                 message.body =
                     lr::AppendEntriesResponse{success, match, hint, number(), time(), time()};
                 break;
             }
             case 4: {
-                lr::LogPosition at{Index{number()}, Term{number()}};
+                lr::LogPosition at{Term{number()}, Index{number()}};
                 std::uint64_t offset = number();
                 std::string data = in.text();
                 message.body = lr::InstallSnapshot<std::string>{at, offset, data, yes(), time()};
@@ -719,7 +718,7 @@ class Journal {
         }
     }
     void compact(lr::LogPosition last) {
-        write(Writer().number(2).number(last.index.value).number(last.term.value).bytes);
+        write(Writer().number(2).number(last.term.value).number(last.index.value).bytes);
     }
     bool sync() {
         if (leak_ == Leak::lies_about_sync && held_.size() < 2000) return true;
@@ -781,7 +780,7 @@ class Journal {
             if (!keeps) entries.resize(place);
             keeps ? void(entries[place] = entry) : entries.push_back(entry);
         } else {
-            lr::LogPosition at{Index{in.number()}, Term{in.number()}};
+            lr::LogPosition at{Term{in.number()}, Index{in.number()}};
             auto count = static_cast<std::size_t>(at.index - base.index);
             bool holds = count <= entries.size() && entries[count - 1].term == at.term;
             if (leak_ == Leak::compact_takes_what_follows) holds = false;
@@ -886,7 +885,7 @@ class TwoFiles {
         synced_ = 0;
         ends_.clear();
         std::string bytes =
-            Record::bytes_of(0, Writer().number(last.index.value).number(last.term.value).bytes);
+            Record::bytes_of(0, Writer().number(last.term.value).number(last.index.value).bytes);
         ends_.push_back(bytes.size());
         for (const auto& entry : state_.entries) bytes += record_of(entry);
         replace("log", bytes);
@@ -955,8 +954,7 @@ class TwoFiles {
             header = Record::at(bytes, 0);
         }
         Reader in{header->payload};
-        Index index{in.number()};
-        state_.last_included = {index, Term{in.number()}};
+        state_.last_included = {Term{in.number()}, Index{in.number()}};
         ends_ = {header->size};
         while (auto record = Record::at(bytes, ends_.back())) {
             Reader entry{record->payload};

@@ -84,7 +84,7 @@ struct Cluster {
         statuses[i].leader = id_of(i);
         statuses[i].progress.clear();
         for (std::size_t k = 0; k < 3; ++k)
-            statuses[i].progress.push_back({.id = id_of(k), .next_index = Index{1}});
+            statuses[i].progress.push_back({.id = id_of(k), .votes = true, .next_index = Index{1}});
     }
     void follow(std::size_t i) {
         statuses[i].role = Role::follower;
@@ -188,9 +188,9 @@ TEST_CASE("Votes Are Earned: a vote for a log that is behind") {
     cluster.append(0, 1);
     cluster.enter(0, 2, 1);
     cluster.send(0, 1, 2, RequestVoteResponse{false, true},
-                 RequestVote{false, {Index{1}, Term{1}}});
+                 RequestVote{false, {Term{1}, Index{1}}});
     CHECK(cluster.broken() == "nothing");
-    cluster.send(0, 1, 2, RequestVoteResponse{true, true}, RequestVote{true, {Index{0}, Term{0}}});
+    cluster.send(0, 1, 2, RequestVoteResponse{true, true}, RequestVote{true, {Term{0}, Index{0}}});
     CHECK(cluster.broken() == "Votes Are Earned");
 }
 
@@ -263,7 +263,7 @@ TEST_CASE("Log Matching: terms that fall along a log, or behind what was compact
 
     Cluster behind;
     behind.enter(0, 2);
-    behind.ghost.disk(0).log.base = {Index{3}, Term{2}};
+    behind.ghost.disk(0).log.base = {Term{2}, Index{3}};
     behind.append(0, 1);
     behind.poll(0);
     CHECK(behind.broken() == "Log Matching");
@@ -299,7 +299,7 @@ TEST_CASE(
 
     Cluster term;
     term.elect_and_commit();
-    term.statuses[0].snapshot = {Index{1}, Term{9}};
+    term.statuses[0].snapshot = {Term{9}, Index{1}};
     term.poll(0);
     CHECK(term.broken() == "State Machine Safety");
 }
@@ -677,7 +677,7 @@ TEST_CASE("Leader Bookkeeping: every untruth about a follower") {
     hole.elect_and_commit();
     auto send = [&](std::uint64_t prev, std::size_t count) {
         hole.send(0, 2, 1,
-                  AppendEntries<Command>{{Index{prev}, Term{1}},
+                  AppendEntries<Command>{{Term{1}, Index{prev}},
                                          Index{1},
                                          std::vector<Entry<Command>>(count, {Term{1}, {}})});
     };

@@ -87,7 +87,7 @@ struct Bank {
     std::vector<Transfer> get_pending_transitions() { return {}; }
     std::optional<lr::Snapshot<SnapshotData>> get_snapshot() { return saved; }
     SnapshotData create_snapshot(lr::Index index, lr::Term term) {
-        saved = {index, term, balances};
+        saved = {{term, index}, balances};
         return balances;
     }
     void set_snapshot(const lr::Snapshot<SnapshotData>& snapshot) {

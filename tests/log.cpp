@@ -14,10 +14,10 @@ namespace {
 
 using namespace support;
 using lr::LogPosition;
-using Log = lr::detail::Log<Command, 3>;  // In small chunks, so that they matter.
+using Log = lr::Log<lr::Entry<Command>, 3>;  // In small chunks, so that they matter.
 using Terms = std::vector<std::uint64_t>;
 
-LogPosition at(std::uint64_t index, std::uint64_t term) { return {Index{index}, Term{term}}; }
+LogPosition at(std::uint64_t index, std::uint64_t term) { return {Term{term}, Index{index}}; }
 
 /// Entries of these terms behind that place; the ids are the indexes.
 Log log_of(LogPosition base, const Terms& terms) {
@@ -32,10 +32,10 @@ std::uint64_t id_of(const Entry& entry) { return std::get<Command>(entry.command
 
 /// Base, terms and ids, which must be the indexes still.
 void check_log(const Log& log, LogPosition base, const Terms& terms) {
-    CHECK(log.base() == base);
-    CHECK(log.first_index() == base.index + 1);
-    CHECK(log.last().index == base.index + terms.size());
-    CHECK(log.last().term == (terms.empty() ? base.term : Term{terms.back()}));
+    CHECK(log.base == base);
+    CHECK(log.base.index + 1 == base.index + 1);
+    CHECK(log.last.index == base.index + terms.size());
+    CHECK(log.last.term == (terms.empty() ? base.term : Term{terms.back()}));
     for (std::size_t i = 0; i < terms.size(); ++i) {
         Index index = base.index + 1 + i;
         CHECK(log[index].term == Term{terms[i]});
@@ -121,7 +121,7 @@ TEST_CASE("the last place not after an index, of a term not above another") {
         CAPTURE(row.base.index.value);
         CAPTURE(row.index);
         CAPTURE(row.term);
-        CHECK(log_of(row.base, row.terms).last_not_after({Index{row.index}, Term{row.term}}) ==
+        CHECK(log_of(row.base, row.terms).last_not_after({Term{row.term}, Index{row.index}}) ==
               row.expected);
     }
 }
@@ -161,7 +161,7 @@ TEST_CASE("compaction drops an entry that is held and all before it, or else eve
         Log log = log_of(late, terms);
         log.compact(row.to);
         check_log(log, row.to, row.rest);
-        log.append({Term{9}, Command{log.last().index.value + 1, 0}});
+        log.append({Term{9}, Command{log.last.index.value + 1, 0}});
         Terms more = row.rest;
         more.push_back(9);
         check_log(log, row.to, more);
@@ -180,7 +180,7 @@ constexpr std::uint64_t head = sizeof(lr::Entry<Sized>);
 }  // namespace
 
 TEST_CASE("an entry has the bytes of its type and those that get_size() tells") {
-    using lr::detail::bytes_of;
+    using lr::bytes_of;
     CHECK(bytes_of(lr::Entry<Sized>{Term{1}, Sized{0}}) == head);
     CHECK(bytes_of(lr::Entry<Sized>{Term{1}, Sized{77}}) == head + 77);
     CHECK(bytes_of(lr::Entry<Sized>{Term{1}, lr::Noop{}}) == head);
@@ -212,7 +212,7 @@ TEST_CASE("a slice has as many entries as fit, and at least one") {
         {15, 1, 0, 0},
         {15, ~std::uint64_t{0}, 0, 0},
     };
-    lr::detail::Log<Sized, 3> log;
+    lr::Log<lr::Entry<Sized>, 3> log;
     log.compact(late);
     for (std::uint64_t size : sizes) log.append({Term{3}, Sized{size}});
     for (const Row& row : table) {
@@ -225,7 +225,7 @@ TEST_CASE("a slice has as many entries as fit, and at least one") {
             CHECK(std::get<Sized>(entries[i].command).size == sizes[row.first - 11 + i]);
         }
     }
-    CHECK(lr::detail::Log<Sized, 3>{}.slice(Index{1}, 100).first.empty());
+    CHECK(lr::Log<lr::Entry<Sized>, 3>{}.slice(Index{1}, 100).first.empty());
 }
 
 TEST_CASE("positions are in the order of their terms, then of their indexes") {

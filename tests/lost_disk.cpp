@@ -135,7 +135,7 @@ TEST_CASE("a part that is gone is noticed like the whole") {
     for (std::uint64_t left = 0; left <= 3; ++left) {
         CAPTURE(left);
         Teller node = leading();
-        AppendEntriesResponse refusal{false, Index{3}, {Index{left}, Term{left > 0 ? 1U : 0U}}};
+        AppendEntriesResponse refusal{false, Index{3}, {Term{left > 0 ? 1U : 0U}, Index{left}}};
         refusal.heard = beat(node, 2);
         node.poll({node.from(2, 1, refusal)});
         CHECK(progress(node, 2).lost == (left < 3));
@@ -211,7 +211,7 @@ TEST_CASE("nor is a refusal of what the peer never had") {
     Teller node = leading();
     node.machine.pending = {{3, 3}};
     node.poll();  // On its way, and lost.
-    AppendEntriesResponse refusal{false, Index{4}, {Index{3}, Term{1}}};
+    AppendEntriesResponse refusal{false, Index{4}, {Term{1}, Index{3}}};
     refusal.heard = beat(node, 2);
     node.poll({node.from(2, 1, refusal)});
     CHECK_FALSE(progress(node, 2).lost);

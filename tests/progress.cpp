@@ -183,7 +183,7 @@ TEST_CASE("a refusal while streaming goes back to probing, at the hint but above
         CAPTURE(row.rejected);
         CAPTURE(row.hint);
         Progress peer = streaming(4, {{6, 10}, {9, 40}});
-        peer.on_reject(Index{row.rejected}, Index{row.hint}, 0);
+        peer.on_reject({false, Index{row.rejected}, {{}, Index{row.hint}}}, Shares{{row.hint}});
         check(peer, State::probe, 4, row.next);
         CHECK_FALSE(peer.waiting);
     }
@@ -193,12 +193,12 @@ TEST_CASE("a refusal of what is known to match is out of date") {
     for (std::uint64_t rejected : {0U, 3U, 4U}) {
         CAPTURE(rejected);
         Progress streamed = streaming(4, {{6, 10}, {9, 40}});
-        streamed.on_reject(Index{rejected}, Index{0}, 0);
+        streamed.on_reject({false, Index{rejected}, {}}, Shares{{0}});
         check(streamed, State::replicate, 4, 10);
         CHECK(window_of(streamed) == Windows{{6, 10}, {9, 40}});
         Progress probing = progress(State::probe, 4, 5);
         probing.on_sent(Index{5}, 10);
-        probing.on_reject(Index{rejected}, Index{0}, 0);
+        probing.on_reject({false, Index{rejected}, {}}, Shares{{0}});
         check(probing, State::probe, 4, 5);
         CHECK(probing.waiting);
     }
@@ -228,7 +228,7 @@ TEST_CASE("a refused probe moves to the hint, down by one at least and never bel
         CAPTURE(row.hint);
         Progress peer = progress(State::probe, row.match, row.next);
         peer.on_sent(Index{row.next}, 10);
-        peer.on_reject(Index{row.rejected}, Index{row.hint}, 0);
+        peer.on_reject({false, Index{row.rejected}, {{}, Index{row.hint}}}, Shares{{row.hint}});
         check(peer, State::probe, row.match, row.new_next);
         CHECK(peer.waiting == !row.answers_it);
     }
@@ -243,7 +243,7 @@ TEST_CASE("a refusal during a transfer calls for a chunk if it says something ne
             peer.waiting = true;
             peer.overdue = overdue;
             peer.offset = 16;
-            peer.on_reject(Index{20}, Index{0}, offset);
+            peer.on_reject({false, Index{20}, {}, offset}, Shares{{0}});
             check(peer, State::snapshot, 2, 21);
             CHECK(peer.waiting == (offset == 16 && !overdue));
             CHECK_FALSE(peer.overdue);

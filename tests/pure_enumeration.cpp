@@ -16,7 +16,7 @@ namespace {
 
 using namespace support;
 using lr::LogPosition;
-using Log = lr::detail::Log<Command, 3>;  // In small chunks, so that they matter.
+using Log = lr::Log<lr::Entry<Command>, 3>;  // In small chunks, so that they matter.
 
 /// Calls `visit` with every vector of `size` values below `values`.
 void for_all_vectors(std::size_t size, std::uint64_t values,
@@ -56,7 +56,7 @@ std::optional<std::uint64_t> term_at(const Terms& terms, std::uint64_t index) {
     return index == 0 ? 0 : terms[static_cast<std::size_t>(index) - 1];
 }
 
-LogPosition position(std::uint64_t index, std::uint64_t term) { return {Index{index}, Term{term}}; }
+LogPosition position(std::uint64_t index, std::uint64_t term) { return {Term{term}, Index{index}}; }
 
 /// The log, compacted up to the entry at `base`; ids are indexes.
 Log log_of(const Terms& terms, std::uint64_t base) {
@@ -70,9 +70,9 @@ Log log_of(const Terms& terms, std::uint64_t base) {
 
 /// Whether the log holds just these entries from `base` on.
 bool is(const Log& log, const Terms& terms, std::uint64_t base) {
-    if (log.base() != position(base, *term_at(terms, base))) return false;
-    if (log.last() != position(terms.size(), *term_at(terms, terms.size()))) return false;
-    if (log.first_index() != Index{base + 1}) return false;
+    if (log.base != position(base, *term_at(terms, base))) return false;
+    if (log.last != position(terms.size(), *term_at(terms, terms.size()))) return false;
+    if (log.base.index + 1 != Index{base + 1}) return false;
     for (std::uint64_t i = base + 1; i <= terms.size(); ++i) {
         if (log[Index{i}].term != Term{*term_at(terms, i)}) return false;
     }
@@ -115,6 +115,8 @@ namespace {
 template <class Value>
 struct Voter {
     Value reached;
+    bool votes = true;
+    bool votes_outgoing = false;
 };
 
 /// By definition: the largest value such that more than half of the voters reached it.
@@ -131,8 +133,8 @@ void enumerate_quorums(Tally& tally, const std::vector<Value>& values, Value unl
                 bool majority = 2 * reached > voters && voters > 0;
                 if (majority && (!best || *best < candidate)) best = candidate;
             }
-            Value found = lr::detail::quorum(all, &Voter<Value>::reached, unlimited);
-            tally.expect(found == best.value_or(unlimited), {drawn}, {});
+            Value found = lr::quorum(all, &Voter<Value>::reached, unlimited);
+            tally.expect(found == std::min(best.value_or(unlimited), unlimited), {drawn}, {});
         });
     }
 }
@@ -157,7 +159,7 @@ TEST_CASE("quorums of up to five voters") {
                 all.push_back({(bits >> i) % 2 == 1});
                 granted += all.back().reached ? 1 : 0;
             }
-            bool won = lr::detail::quorum(all, &Voter<bool>::reached, true);
+            bool won = lr::quorum(all, &Voter<bool>::reached, true);
             tally.expect(won == (voters == 0 || 2 * granted > voters), {}, {voters, bits});
         }
     }
@@ -214,9 +216,8 @@ TEST_CASE("a log is cut and compacted anywhere, by what it holds and by what it 
                         tally.expect(is(log, terms, index), {terms}, {base, index, term});
                         ++kept;
                     } else {
-                        bool empty = log.base() == position(index, term) &&
-                                     log.last() == log.base() &&
-                                     log.first_index() == Index{index + 1};
+                        bool empty = log.base == position(index, term) && log.last == log.base &&
+                                     log.base.index + 1 == Index{index + 1};
                         tally.expect(empty, {terms}, {base, index, term});
                         ++emptied;
                     }
@@ -269,22 +270,22 @@ TEST_CASE("leader and follower find where their logs meet, whatever is compacted
                     Log follower = log_of(follower_terms, follower_base);
                     // As Replica and Progress do it: probe, refusal, hint, next probe. A follower
                     // answers a probe of what it has compacted with its commit index.
-                    lr::Progress peer{.id = {2}, .next_index = leader.last().index + 1};
+                    lr::Progress peer{.id = {2}, .next_index = leader.last.index + 1};
                     std::uint64_t rounds = 0;
                     bool lacks = false;
                     while (peer.state == lr::Progress::probe && rounds < 20) {
-                        lacks = peer.next_index < leader.first_index();
+                        lacks = peer.next_index < leader.base.index + 1;
                         if (lacks) break;
                         Index prev = peer.next_index - 1;
-                        LogPosition probe{prev, *leader.term_at(prev)};
+                        LogPosition probe{*leader.term_at(prev), prev};
                         ++rounds;
-                        if (prev < follower.base().index) {
-                            peer.on_success(follower.base().index, leader.first_index());
+                        if (prev < follower.base.index) {
+                            peer.on_success(follower.base.index, leader.base.index + 1);
                         } else if (follower.holds(probe)) {
-                            peer.on_success(prev, leader.first_index());
+                            peer.on_success(prev, leader.base.index + 1);
                         } else {
                             LogPosition hint = follower.last_not_after(probe);
-                            peer.on_reject(prev, leader.last_not_after(hint).index, 0);
+                            peer.on_reject({false, prev, hint}, leader);
                         }
                     }
                     most_rounds = std::max(most_rounds, rounds);
@@ -330,7 +331,7 @@ struct Follower : Node {
         Terms rest(terms.begin() + static_cast<std::ptrdiff_t>(base), terms.end());
         disk.written = {Term{present}, {}, at, entries_at(base + 1, rest)};
         disk.durable = disk.written;
-        if (base > 0) machine.saved = {at.index, at.term, "snapshot"};
+        if (base > 0) machine.saved = {at, "snapshot"};
         boot();
     }
 };
@@ -384,7 +385,7 @@ TEST_CASE("a follower's log after any AppendEntries is that of Figure 2, in memo
                         Follower follower(log, base);
                         follower.poll(
                             {follower.from(2, present,
-                                           AppendEntries{{Index{prev}, Term{prev_term}},
+                                           AppendEntries{{Term{prev_term}, Index{prev}},
                                                          Index{0},
                                                          entries_at(prev + 1, entries)})});
                         auto answers = follower.sent_of<lr::AppendEntriesResponse>();
@@ -462,7 +463,7 @@ TEST_CASE("a follower's log after any snapshot is what the snapshot does not con
                         follower.status().last_log_index == Index{left_base + rest.size()} &&
                         terms_of(follower.disk.durable.entries) == rest &&
                         (follower.machine.saved &&
-                         follower.machine.saved->last_included() == position(at, term)) ==
+                         follower.machine.saved->last_included == position(at, term)) ==
                             (installed || (base > 0 && at == base));
                     tally.expect(right, {log}, {base, at, term});
                     kept += held && !below ? 1 : 0;
@@ -491,7 +492,7 @@ TEST_CASE("a vote goes to whoever has the later term at the end, or the longer l
                         Follower follower(log, base);
                         follower.poll(
                             {follower.from(2, present + 1,
-                                           lr::RequestVote{pre_vote, {Index{index}, Term{term}}})});
+                                           lr::RequestVote{pre_vote, {Term{term}, Index{index}}})});
                         auto answers = follower.sent_of<lr::RequestVoteResponse>();
                         std::uint64_t last = *term_at(log, log.size());
                         bool granted = term > last || (term == last && index >= log.size());

@@ -46,19 +46,19 @@ TEST_CASE("a transition is not abandoned while a third replica may still commit 
 
     // The leader of the next term never saw it and replaces it ...
     Entry other{Term{term + 1}, lr::Noop{}};
-    node.poll({node.from(3, term + 1, AppendEntries{{at - 1, Term{term}}, Index{0}, {other}})});
+    node.poll({node.from(3, term + 1, AppendEntries{{Term{term}, at - 1}, Index{0}, {other}})});
     CHECK(node.machine.states_of(77) == std::vector{lr::TransitionState::queued});
 
     SUBCASE("... but one after that has it, and commits it") {
         Entry own{Term{term + 2}, lr::Noop{}};
         node.poll(
-            {node.from(2, term + 2, AppendEntries{{at - 1, Term{term}}, at + 1, {lost, own}})});
+            {node.from(2, term + 2, AppendEntries{{Term{term}, at - 1}, at + 1, {lost, own}})});
         CHECK(node.machine.states_of(77) == std::vector{lr::TransitionState::queued,
                                                         lr::TransitionState::committed,
                                                         lr::TransitionState::applied});
     }
     SUBCASE("... and commits what is there instead: now it is abandoned") {
-        node.poll({node.from(3, term + 1, AppendEntries{{at, Term{term + 1}}, at, {}})});
+        node.poll({node.from(3, term + 1, AppendEntries{{Term{term + 1}, at}, at, {}})});
         CHECK(node.machine.states_of(77) ==
               std::vector{lr::TransitionState::queued,
                           lr::TransitionState::abandoned_conflict_with_leader});
@@ -68,7 +68,7 @@ TEST_CASE("a transition is not abandoned while a third replica may still commit 
 TEST_CASE(
     "a snapshot of a term above the stored one raises the term, so that the log makes sense") {
     Node node(1, {});
-    node.machine.saved = lr::Snapshot<std::string>{{10}, {7}, ""};
+    node.machine.saved = lr::Snapshot<std::string>{{{7}, {10}}, ""};
     node.elect();
     CHECK(node.status().role == lr::Role::leader);
     CHECK(node.status().term > Term{7});
@@ -113,7 +113,7 @@ TEST_CASE(
     REQUIRE(asked.size() == 50);
     std::size_t resent = 0;
     for (std::size_t i = 1; i < asked.size(); ++i) {  // The first was lost.
-        lr::AppendEntriesResponse refused{false, asked[i], {Index{1}, Term{term}}};
+        lr::AppendEntriesResponse refused{false, asked[i], {Term{term}, Index{1}}};
         node.poll({node.from(2, term, refused)});
         for (Message& message : node.sent()) {
             resent +=
@@ -223,20 +223,20 @@ TEST_CASE("an own entry behind an installed snapshot of its term can still commi
     for (std::uint64_t id = 70; id < 73; ++id) node.machine.pending.push_back({id, 0});
     node.poll();  // At 2, 3 and 4.
     Entry other{Term{term + 1}, lr::Noop{}};
-    node.poll({node.from(3, term + 1, AppendEntries{{Index{1}, Term{term}}, Index{0}, {other}})});
-    InstallSnapshot snapshot{{Index{3}, Term{term}}, 0, std::string(16, '\0'), true};
+    node.poll({node.from(3, term + 1, AppendEntries{{Term{term}, Index{1}}, Index{0}, {other}})});
+    InstallSnapshot snapshot{{Term{term}, Index{3}}, 0, std::string(16, '\0'), true};
     node.poll({node.from(2, term + 2, snapshot)});
     using enum lr::TransitionState;
     CHECK(node.machine.states_of(70) == std::vector{queued, outcome_unknown});
     CHECK(node.machine.states_of(71) == std::vector{queued, outcome_unknown});
     Entry own{Term{term}, Command{72, 0}};
-    node.poll({node.from(2, term + 2, AppendEntries{{Index{3}, Term{term}}, Index{4}, {own}})});
+    node.poll({node.from(2, term + 2, AppendEntries{{Term{term}, Index{3}}, Index{4}, {own}})});
     CHECK(node.machine.states_of(72) == std::vector{queued, committed, applied});
 }
 
 TEST_CASE("a snapshot of term 0 is refused where it is loaded, since no leader could send it") {
     Node node;
-    node.machine.saved = lr::Snapshot<std::string>{{10}, {0}, ""};
+    node.machine.saved = lr::Snapshot<std::string>{{{0}, {10}}, ""};
     REQUIRE(node.status().fault.has_value());
     CHECK(node.status().fault == "the snapshot lacks index or term");
 }
@@ -271,12 +271,12 @@ TEST_CASE("a crash between saving a snapshot and cutting the log does not let th
         Index last = node.status().last_log_index;
         Term last_term{last.value > 0 ? 1U : 0U};
         node.poll(
-            {node.from(2, 1, AppendEntries{{last, last_term}, last, {}}),
+            {node.from(2, 1, AppendEntries{{last_term, last}, last, {}}),
              node.from(2, 1,
                        AppendEntries{
-                           {last, last_term}, last + 5, entries_of_terms({1, 1, 1, 1, 1}, id)})});
+                           {last_term, last}, last + 5, entries_of_terms({1, 1, 1, 1, 1}, id)})});
         id += 5;
-        REQUIRE(node.machine.saved->last_included_index == Index{5 * life});
+        REQUIRE(node.machine.saved->last_included.index == Index{5 * life});
         REQUIRE(node.disk.durable.entries.size() >= 5);
         node.restart();
         CHECK(node.status().first_log_index == Index{5 * life - 2 + 1});
@@ -351,7 +351,7 @@ TEST_CASE("a refusal of before a follower had an entry is no loss of its disk, h
     // had heard only of the entry when it got that. Its two answers overtook each other too.
     lr::AppendEntriesResponse has_second{true, Index{2}, {}, 0, appended.back().sent};
     lr::AppendEntriesResponse refused{
-        false, Index{2}, {Index{1}, Term{term}}, 0, beats.back().sent};
+        false, Index{2}, {Term{term}, Index{1}}, 0, beats.back().sent};
     node.advance(1ms);
     node.poll({node.from(2, term, has_second), node.from(2, term, refused)});
     for (const lr::Progress& peer : node.status().progress) CHECK_FALSE(peer.lost);
@@ -369,7 +369,7 @@ TEST_CASE("a higher term does not make a voter forget the leader that it hears")
     node.poll({node.from(2, 1, AppendEntries{})});
     REQUIRE(node.status().leader == ReplicaId{2});
     node.sent();
-    lr::RequestVote request{false, {Index{0}, Term{0}}};
+    lr::RequestVote request{false, {Term{0}, Index{0}}};
     // It gets to know the term by an answer, and is then asked for a vote in it.
     node.advance(1ms);
     node.poll({node.from(3, 2, lr::RequestVoteResponse{}), node.from(3, 2, request)});

@@ -338,7 +338,7 @@ struct Whole : Plain {
     }
     std::optional<lr::Snapshot<SnapshotData>> get_snapshot() { return saved; }
     SnapshotData create_snapshot(Index index, Term term) {
-        saved = {index, term, {{1, total}}};
+        saved = {{term, index}, {{1, total}}};
         return saved->data;
     }
     void set_snapshot(const lr::Snapshot<SnapshotData>& snapshot) {
@@ -501,7 +501,7 @@ struct Keeper : Plain {
     }
     std::optional<lr::Snapshot<D>> get_snapshot() { return saved; }
     D create_snapshot(Index index, Term term) {
-        saved = lr::Snapshot<D>{index, term, D(static_cast<std::size_t>(total), {})};
+        saved = lr::Snapshot<D>{{term, index}, D(static_cast<std::size_t>(total), {})};
         return saved->data;
     }
     void set_snapshot(const lr::Snapshot<D>& snapshot) {
@@ -548,14 +548,14 @@ void goes_on_from_snapshots() {
         const auto data = one.create_snapshot(index, Term{1});
         other.apply_transition(opening(1));  // Which a snapshot replaces.
         other.apply_transition(request(1, 60, 50));
-        other.set_snapshot({index, Term{1}, data});
+        other.set_snapshot({{Term{1}, index}, data});
         CHECK(!other.fault());
         CHECK(other.sessions() == one.sessions());
         CHECK(other.machine().total == one.machine().total);
         for (auto* bank : {&one, &other}) {
             auto saved = bank->get_snapshot();
             REQUIRE(saved);
-            CHECK(saved->last_included() == lr::LogPosition{index, Term{1}});
+            CHECK(saved->last_included == lr::LogPosition{Term{1}, index});
             CHECK(saved->data == data);
         }
         CHECK(other.create_snapshot(index, Term{1}) == data);
@@ -622,7 +622,7 @@ template <class M>
 bool takes(const std::string& data) {
     lr::Sessions<M> bank = busy_bank<M>();
     std::uint64_t total = bank.machine().total;
-    bank.set_snapshot({Index{9}, Term{2}, data});
+    bank.set_snapshot({{Term{2}, Index{9}}, data});
     bool taken = !bank.fault();
     if (taken) {
         CHECK(bank.get_snapshot()->data == data);
@@ -690,7 +690,7 @@ TEST_CASE("answers that are none are damage, too") {
         for (const Asked& asked : short_history()) bank.apply_transition(asked);
         std::string data = bank.create_snapshot(Index{1}, Term{1});
         data[data.size() - 16 - from_end] = what;
-        bank.set_snapshot({Index{1}, Term{1}, data});
+        bank.set_snapshot({{Term{1}, Index{1}}, data});
         return bank.fault().has_value();
     };
     CHECK(!fails(receipts, 2, 'v'));
@@ -703,7 +703,7 @@ TEST_CASE("sessions that cannot have been are refused where they come as they ar
     using Session = lr::Session<int>;
     auto is_fault = [](const lr::SessionState<int>& state) {
         lr::Sessions<Whole<int>> bank;
-        bank.set_snapshot({Index{1}, Term{1}, {{{1, 5}}, state}});
+        bank.set_snapshot({{Term{1}, Index{1}}, {{{1, 5}}, state}});
         CHECK(bank.machine().total == (bank.fault() ? 0 : 5));
         return bank.fault().has_value();
     };
@@ -724,7 +724,7 @@ TEST_CASE("after a snapshot that cannot be read nothing is applied or answered u
     Bank bank = busy_bank();
     std::string good = bank.create_snapshot(Index{9}, Term{2});
     std::uint64_t total = bank.machine().total;
-    bank.set_snapshot({Index{10}, Term{2}, "nonsense"});
+    bank.set_snapshot({{Term{2}, Index{10}}, "nonsense"});
     REQUIRE(bank.fault());
     CHECK(bank.fault()->find("cannot be read") != std::string_view::npos);
     bank.machine().heard.clear();
@@ -746,7 +746,7 @@ TEST_CASE("after a snapshot that cannot be read nothing is applied or answered u
     std::string created = bank.create_snapshot(Index{12}, Term{2});
     CHECK(!bank.get_snapshot());
     CHECK(!takes<Ledger>(created));
-    bank.set_snapshot({Index{9}, Term{2}, good});
+    bank.set_snapshot({{Term{2}, Index{9}}, good});
     CHECK(!bank.fault());
     CHECK(equal(bank, busy_bank()));
     CHECK(bank.get_snapshot()->data == good);
@@ -762,7 +762,7 @@ TEST_CASE("after a snapshot that cannot be read, reads go elsewhere") {
     };
     lr::Sessions<Machine> bank;
     bank.apply_read(1);
-    bank.set_snapshot({Index{10}, Term{2}, "nonsense"});
+    bank.set_snapshot({{Term{2}, Index{10}}, "nonsense"});
     bank.apply_read(2);
     bank.abandon_read(3);
     CHECK(bank.machine().applied == Numbers{1});
@@ -771,7 +771,7 @@ TEST_CASE("after a snapshot that cannot be read, reads go elsewhere") {
 
 TEST_CASE("a machine that saves its snapshots without the sessions is told so") {
     Bank bank;
-    bank.machine().saved = {Index{5}, Term{1}, "17"};  // As if it came from a disk.
+    bank.machine().saved = {{Term{1}, Index{5}}, "17"};  // As if it came from a disk.
     CHECK(!bank.get_snapshot());
     REQUIRE(bank.fault());
     CHECK(bank.fault()->find("must save both") != std::string_view::npos);
@@ -781,7 +781,7 @@ TEST_CASE("a machine that saves its snapshots without the sessions is told so") 
     Bank other = busy_bank();
     static_cast<void>(other.create_snapshot(Index{9}, Term{2}));
     CHECK(other.get_snapshot());
-    other.machine().saved->last_included_index = Index{8};
+    other.machine().saved->last_included.index = Index{8};
     CHECK(!other.get_snapshot());
     CHECK(other.fault());
 }
@@ -794,7 +794,7 @@ struct Saved : Bank {
     explicit Saved(File& on_disk) : file(on_disk) {}
     std::optional<lr::Snapshot<std::string>> get_snapshot() { return file; }
     std::string create_snapshot(Index index, Term term) {
-        file = {index, term, Bank::create_snapshot(index, term)};
+        file = {{term, index}, Bank::create_snapshot(index, term)};
         return file->data;
     }
     void set_snapshot(const lr::Snapshot<std::string>& snapshot) {
@@ -859,11 +859,11 @@ TEST_CASE("sessions outlive the process, by the snapshot and by the log behind i
     std::vector<Report> first = run({opening(1), request(1, 1, 1)});
     REQUIRE(first.size() == 2);
     REQUIRE(file);
-    CHECK(file->last_included_index == Index{3});
+    CHECK(file->last_included.index == Index{3});
     std::vector<Report> second = run({request(1, 2, 1)});
     REQUIRE(second.size() == 1);
     CHECK(second[0].outcome == Outcome::applied);
-    CHECK(file->last_included_index == Index{3});
+    CHECK(file->last_included.index == Index{3});
     CHECK(run({request(1, 2, 1), request(1, 1, 1)}) ==
           std::vector<Report>{{1, 2, Outcome::repeated, second[0].answer},
                               {1, 1, Outcome::repeated, first[1].answer}});

@@ -90,7 +90,8 @@ TEST_CASE(
             if (seed >> 60 != 0) continue;
             ++snapshots;
             Bank next;
-            next.set_snapshot({Index{i + 1}, Term{1}, bank.create_snapshot(Index{i + 1}, Term{1})});
+            next.set_snapshot(
+                {{Term{1}, Index{i + 1}}, bank.create_snapshot(Index{i + 1}, Term{1})});
             RC_ASSERT(!next.fault());
             RC_ASSERT(equal(bank, next));
             bank = next;
@@ -117,7 +118,7 @@ TEST_CASE("a snapshot damaged in any way is refused, or taken for what it says")
                 *below(data.size() + 1), *below(12),
                 *rc::gen::container<std::string>(*below(12), rc::gen::arbitrary<char>()));
             Bank other;
-            other.set_snapshot({Index{1}, Term{1}, damaged});
+            other.set_snapshot({{Term{1}, Index{1}}, damaged});
             ++(other.fault() ? refused : taken);
             if (!other.fault()) RC_ASSERT(other.get_snapshot()->data == damaged);
             for (const Asked& asked : {opening(1), request(1, 1, 1), request(2, 3, 2)})

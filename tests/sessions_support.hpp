@@ -115,7 +115,7 @@ struct Ledger {
             for (std::uint64_t number : {request.first, request.second, answer})
                 text += ' ' + std::to_string(number);
         }
-        saved = {index, term, text};
+        saved = {{term, index}, text};
         return text;
     }
     void set_snapshot(const lr::Snapshot<std::string>& snapshot) {

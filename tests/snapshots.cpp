@@ -31,7 +31,7 @@ Ids ids(std::uint64_t first, std::uint64_t last) {
 
 AppendEntries append(std::uint64_t prev, std::uint64_t prev_term, std::uint64_t commit,
                      const std::vector<std::uint64_t>& terms) {
-    return {{{prev}, {prev_term}}, {commit}, entries_of_terms(terms, prev + 1)};
+    return {{{prev_term}, {prev}}, {commit}, entries_of_terms(terms, prev + 1)};
 }
 
 /// What Machine would have saved after it applied the commands 1 to `last`.
@@ -52,8 +52,8 @@ Options options_for_chunks(std::uint64_t bytes) {
 struct Leader : Node {
     explicit Leader(std::string data, Options chosen = options_for_chunks(8))
         : Node(1, {2, 3}, std::move(chosen)) {
-        machine.saved = {Index{4}, Term{1}, std::move(data)};
-        disk.written = {Term{1}, {}, {Index{4}, Term{1}}, entries_of_terms({1, 1}, 5)};
+        machine.saved = {{Term{1}, Index{4}}, std::move(data)};
+        disk.written = {Term{1}, {}, {Term{1}, Index{4}}, entries_of_terms({1, 1}, 5)};
         disk.durable = disk.written;
         elect();
         REQUIRE(status().role == Role::leader);
@@ -170,12 +170,12 @@ TEST_CASE("a snapshot is taken when snapshot_delta entries were applied since th
         CHECK(node.status().last_applied == Index{index});
         if (!node.machine.saved) continue;
         const auto& saved = *node.machine.saved;
-        CHECK(node.status().snapshot.index == saved.last_included_index);
-        CHECK(saved.data == data_of(saved.last_included_index.value));
-        LogPosition at{saved.last_included_index, saved.last_included_term};
+        CHECK(node.status().snapshot.index == saved.last_included.index);
+        CHECK(saved.data == data_of(saved.last_included.index.value));
+        LogPosition at = saved.last_included;
         if (snapshots.empty() || snapshots.back() != at) snapshots.push_back(at);
     }
-    CHECK(snapshots == std::vector<LogPosition>{{Index{5}, Term{2}}, {Index{10}, Term{3}}});
+    CHECK(snapshots == std::vector<LogPosition>{{Term{2}, Index{5}}, {Term{3}, Index{10}}});
     CHECK(node.machine.create_snapshot_calls == 2);
 }
 
@@ -266,14 +266,14 @@ TEST_CASE("a leader whose log begins late still names the entry before it rightl
 
 TEST_CASE("a machine that lost the snapshot that a follower needs is a fault") {
     Node node(1, {2, 3});
-    node.machine.saved = {Index{4}, Term{1}, "12345678"};
-    node.disk.written = {Term{1}, {}, {Index{4}, Term{1}}, {}};
+    node.machine.saved = {{Term{1}, Index{4}}, "12345678"};
+    node.disk.written = {Term{1}, {}, {Term{1}, Index{4}}, {}};
     node.disk.durable = node.disk.written;
     node.elect();
     node.machine.pending = {{9, 9}};
     node.poll();
     SUBCASE("there is none") { node.machine.saved.reset(); }
-    SUBCASE("it is too old") { node.machine.saved->last_included_index = Index{3}; }
+    SUBCASE("it is too old") { node.machine.saved->last_included.index = Index{3}; }
     node.sent();
     node.disk.calls.clear();
     node.machine.pending = {{10, 10}};
@@ -282,7 +282,7 @@ TEST_CASE("a machine that lost the snapshot that a follower needs is a fault") {
                      node.from(2, 2, lr::AppendEntriesResponse{false, Index{4}, {}})}) ==
           lr::Time::max());
     REQUIRE(node.status().fault);
-    CHECK(node.status().fault == "the machine lost its snapshot");
+    CHECK(node.status().fault == "the snapshot was lost");
     CHECK(node.sent().empty());
     CHECK(node.disk.calls.empty());
     for (std::uint64_t id : ids(9, 10)) {
@@ -303,7 +303,7 @@ TEST_CASE("chunks go one at a time, each once the one before has arrived") {
         for (std::uint64_t offset = 0, count = 0; count <= 5; ++count) {
             auto chunks = leader.sent_of<InstallSnapshot>();
             REQUIRE(chunks.size() == 1);
-            CHECK(chunks[0].last_included == LogPosition{Index{4}, Term{1}});
+            CHECK(chunks[0].last_included == LogPosition{Term{1}, Index{4}});
             CHECK(chunks[0].offset == offset);
             CHECK(chunks[0].data.size() <= 8);
             joined += chunks[0].data;
@@ -473,8 +473,8 @@ TEST_CASE("two followers are sent the same snapshot, each at its own pace") {
     CHECK(node.sent().empty());
 
     Node other(1, {2, 3}, options_for_chunks(8));
-    other.machine.saved = {Index{4}, Term{1}, std::string(24, 'x')};
-    other.disk.written = {Term{1}, {}, {Index{4}, Term{1}}, {}};
+    other.machine.saved = {{Term{1}, Index{4}}, std::string(24, 'x')};
+    other.disk.written = {Term{1}, {}, {Term{1}, Index{4}}, {}};
     other.disk.durable = other.disk.written;
     other.elect();
     other.sent();
@@ -503,8 +503,8 @@ InstallSnapshot chunk(LogPosition at, std::uint64_t offset, std::string data, bo
     return {at, offset, std::move(data), done};
 }
 
-constexpr LogPosition at_3{Index{3}, Term{1}};
-constexpr LogPosition at_6{Index{6}, Term{1}};
+constexpr LogPosition at_3{Term{1}, Index{3}};
+constexpr LogPosition at_6{Term{1}, Index{6}};
 
 /// The same snapshot in chunks of eight bytes, from that peer in that term.
 std::vector<Message> chunks_of(const Node& node, std::uint64_t peer, std::uint64_t term,
@@ -549,7 +549,7 @@ TEST_CASE("a snapshot is of an older term than the one it comes in, which stays"
     Node node;
     node.poll({node.from(2, 9, chunk(at_3, 0, data_of(3), true))});
     CHECK(node.status().term == Term{9});
-    node.poll({node.from(3, 5, lr::RequestVote{false, {Index{9}, Term{4}}})});
+    node.poll({node.from(3, 5, lr::RequestVote{false, {Term{4}, Index{9}}})});
     CHECK(node.status().term == Term{9});
     CHECK_FALSE(node.disk.durable.voted_for);
 }
@@ -869,7 +869,7 @@ struct MachineOf {
     std::vector<Command> get_pending_transitions() { return std::exchange(pending, {}); }
     std::optional<lr::Snapshot<Data>> get_snapshot() { return saved; }
     Data create_snapshot(Index index, Term term) {
-        saved = lr::Snapshot<Data>{index, term, {}};
+        saved = lr::Snapshot<Data>{{term, index}, {}};
         encode(applied, saved->data);
         return saved->data;
     }

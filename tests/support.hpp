@@ -52,7 +52,7 @@ struct Machine {
     std::optional<lr::Snapshot<std::string>> get_snapshot() { return saved; }
     std::string create_snapshot(Index last_included_index, Term last_included_term) {
         ++create_snapshot_calls;
-        saved = {last_included_index, last_included_term, serialize()};
+        saved = {{last_included_term, last_included_index}, serialize()};
         return saved->data;
     }
     void set_snapshot(const lr::Snapshot<std::string>& snapshot) {
@@ -106,19 +106,20 @@ struct Wire {
 };
 
 /// Keeps apart what was written and what is durable. crash() forgets the difference.
-struct Disk {
-    lr::StoredState<Command> written;
-    lr::StoredState<Command> durable;
+template <class Config>
+struct DiskOf {
+    lr::StoredState<Command, Config> written;
+    lr::StoredState<Command, Config> durable;
     std::vector<std::string> calls;
     bool sync_fails = false;
 
-    lr::StoredState<Command> load() { return written; }
+    lr::StoredState<Command, Config> load() { return written; }
     void save_vote(Term term, std::optional<ReplicaId> voted_for) {
         calls.push_back("save_vote");
         written.term = term;
         written.voted_for = voted_for;
     }
-    void append(Index first_index, const std::vector<Entry>& entries) {
+    void append(Index first_index, const std::vector<lr::Entry<Command, Config>>& entries) {
         calls.push_back("append");
         auto kept = static_cast<std::ptrdiff_t>(first_index - written.last_included.index - 1);
         written.entries.erase(written.entries.begin() + kept, written.entries.end());
@@ -145,14 +146,17 @@ struct Disk {
     void crash() { written = durable; }
 };
 
+using Disk = DiskOf<lr::Noop>;
+
 /// One replica under test, with its peers played by the test, of these types of the user's.
-template <class M, class D = Disk, class W = Wire>
+template <class M, class D = Disk, class W = Wire, class P = ReplicaId>
 struct NodeOf {
     using Options = lr::Options<M>;
     using Replica = lr::Replica<W, M, D>;
+    using Message = typename decltype(W::inbox)::value_type;
 
     ReplicaId id;
-    std::vector<ReplicaId> peers;
+    std::vector<P> peers;
     Options options;
     W wire;
     M machine;
@@ -163,7 +167,7 @@ struct NodeOf {
     explicit NodeOf(std::uint64_t self = 1, std::vector<std::uint64_t> others = {2, 3},
                     Options chosen = {})
         : id{self}, options(std::move(chosen)) {
-        for (std::uint64_t other : others) peers.push_back({other});
+        for (std::uint64_t other : others) peers.push_back({ReplicaId{other}});
     }
 
     /// Lets the test set `disk` and `machine` before the replica loads them.
@@ -175,6 +179,18 @@ struct NodeOf {
     }
 
     lr::Status status() { return boot().status(); }
+
+    /// Who has a vote beside it.
+    std::vector<ReplicaId> others() const {
+        std::vector<ReplicaId> ids;
+        for (const P& peer : peers) {
+            if constexpr (std::is_same_v<P, ReplicaId>)
+                ids.push_back(peer);
+            else if (peer.id != id && !peer.learner)
+                ids.push_back(peer.id);
+        }
+        return ids;
+    }
 
     /// Polls at the present time, after handing in these messages.
     lr::Time poll(std::vector<Message> messages = {}) {
@@ -217,12 +233,12 @@ struct NodeOf {
         time_out();
         std::uint64_t next = status().term.value + 1;
         std::vector<Message> grants;
-        for (ReplicaId peer : peers) {
+        for (ReplicaId peer : others()) {
             grants.push_back(from(peer.value, next - 1, lr::RequestVoteResponse{true, true}));
         }
         poll(std::move(grants));
         grants.clear();
-        for (ReplicaId peer : peers) {
+        for (ReplicaId peer : others()) {
             grants.push_back(from(peer.value, next, lr::RequestVoteResponse{false, true}));
         }
         poll(std::move(grants));
@@ -250,6 +266,8 @@ using Options = Node::Options;
 /// down.
 template <class N>
 struct GroupOf {
+    using Message = typename N::Message;
+
     std::deque<N> nodes;
     std::set<std::pair<std::uint64_t, std::uint64_t>> cut;  // From, to.
     std::set<std::uint64_t> down;                           // Neither polled nor sent to.
@@ -372,5 +390,11 @@ inline std::vector<std::uint64_t> terms_of(const std::vector<Entry>& entries) {
     for (const Entry& entry : entries) terms.push_back(entry.term.value);
     return terms;
 }
+
+/// A leader's log, of which only matters how far it shares what a follower hints at.
+struct Shares {
+    Index index;
+    lr::LogPosition last_not_after(lr::LogPosition) const { return {{}, index}; }
+};
 
 }  // namespace support

@@ -90,7 +90,7 @@ TEST_CASE("[PhD 3.10]: who is told stands for election without a PreVote, and sa
     for (const RequestVote& request : requests) {
         CHECK_FALSE(request.pre_vote);
         CHECK(request.transfer);
-        CHECK(request.last_log == lr::LogPosition{Index{1}, Term{1}});
+        CHECK(request.last_log == lr::LogPosition{Term{1}, Index{1}});
     }
     // Where that fails, it goes on as all others do.
     node.time_out();
@@ -104,7 +104,7 @@ TEST_CASE("[PhD 4.2.3]: those who hear the leader vote all the same, if the log 
         Node node;
         node.poll({node.from(2, 1, AppendEntries{{}, Index{1}, entries_of_terms({1})})});
         node.sent();
-        lr::LogPosition last{Index{complete ? 1U : 0U}, Term{complete ? 1U : 0U}};
+        lr::LogPosition last{Term{complete ? 1U : 0U}, Index{complete ? 1U : 0U}};
         node.poll({node.from(3, 2, RequestVote{false, last, false})});
         CHECK(node.sent().empty());
         CHECK(node.status().term == Term{1});
@@ -120,7 +120,7 @@ TEST_CASE("the leader itself makes way, and its transitions end") {
     Node node = leading();
     ask(node, 3);
     node.machine.pending = {{7, 7}};
-    node.poll({node.from(3, 2, RequestVote{false, {Index{1}, Term{1}}, true})});
+    node.poll({node.from(3, 2, RequestVote{false, {Term{1}, Index{1}}, true})});
     CHECK(node.status().role == Role::follower);
     CHECK(node.sent_of<RequestVoteResponse>().at(0).vote_granted);
     CHECK(node.machine.states_of(7) == std::vector{TransitionState::abandoned_not_leader});
@@ -197,7 +197,7 @@ TEST_CASE("regression: transitions that waited for a transfer waited on after it
 TEST_CASE("regression: a leader that is elected again takes transitions (hashicorp#696)") {
     Node node = leading();
     ask(node, 3);
-    node.poll({node.from(2, 2, AppendEntries{{Index{1}, Term{1}}, {}, {}})});
+    node.poll({node.from(2, 2, AppendEntries{{Term{1}, Index{1}}, {}, {}})});
     REQUIRE(node.status().role == Role::follower);
     node.elect();
     REQUIRE(node.status().role == Role::leader);

@@ -25,7 +25,7 @@ const States all_the_way{queued, committed, applied};
 
 AppendEntries append(std::uint64_t prev, std::uint64_t prev_term, std::uint64_t commit,
                      const std::vector<Entry>& entries) {
-    return {{{prev}, {prev_term}}, {commit}, entries};
+    return {{{prev_term}, {prev}}, {commit}, entries};
 }
 
 Entry noop(std::uint64_t term) { return {Term{term}, lr::Noop{}}; }
@@ -105,7 +105,7 @@ struct Journal : Machine {
 
 }  // namespace
 
-TEST_CASE("reports come in the log's order, committed before the call and applied after it") {
+TEST_CASE("reports come in the log's order, all that are committed before the first is applied") {
     Wire wire;
     Journal machine;
     lr::Replica replica{ReplicaId{1}, {}, wire, machine};
@@ -117,9 +117,9 @@ TEST_CASE("reports come in the log's order, committed before the call and applie
     machine.pending = {{9, 0}, {8, 0}, {7, 0}};
     replica.poll(now);
     CHECK(machine.calls == std::vector<std::string>{"queued 9", "queued 8", "queued 7",
-                                                    "committed 9", "apply 9", "applied 9",
-                                                    "committed 8", "apply 8", "applied 8",
-                                                    "committed 7", "apply 7", "applied 7"});
+                                                    "committed 9", "committed 8", "committed 7",
+                                                    "apply 9", "applied 9", "apply 8", "applied 8",
+                                                    "apply 7", "applied 7"});
 }
 
 TEST_CASE("every replica that applies a transition reports so, and no more than that") {
@@ -137,7 +137,7 @@ TEST_CASE("two transitions of one id are two transitions") {
     node.propose({4, 4});
     node.acknowledge(3);
     CHECK(node.machine.states_of(4) ==
-          States{queued, queued, committed, applied, committed, applied});
+          States{queued, queued, committed, committed, applied, applied});
     CHECK(node.machine.applied == std::vector<std::uint64_t>{4, 4});
 }
 
@@ -338,7 +338,7 @@ TEST_CASE("bytes count until the transition has a final state, whoever leads") {
     node.propose({{1, 100}});
     // Another leader replaces it in term 2; then this replica leads again, in term 3.
     using Append = lr::AppendEntries<Sized>;
-    node.take(2, Append{{Index{1}, Term{1}}, Index{1}, {{Term{2}, lr::Noop{}}}});
+    node.take(2, Append{{Term{1}, Index{1}}, Index{1}, {{Term{2}, lr::Noop{}}}});
     node.replica.poll(node.now += 2s);
     node.take(2, lr::RequestVoteResponse{true, true});
     node.take(3, lr::RequestVoteResponse{false, true});
@@ -443,7 +443,7 @@ TEST_CASE("a foreign transition of the same id at the same place is not one's ow
 namespace {
 
 InstallSnapshot snapshot_at(std::uint64_t index, std::uint64_t term) {
-    return {{Index{index}, Term{term}}, 0, std::string(8, '\1'), true};
+    return {{Term{term}, Index{index}}, 0, std::string(8, '\1'), true};
 }
 
 }  // namespace
@@ -505,30 +505,12 @@ TEST_CASE("what was known as committed before the snapshot came is applied first
 
 // ----- A leader's first entry --------------------------------------------------------------------
 
-TEST_CASE("without a noop_transition the machine sees nothing of a leader's first entry") {
+TEST_CASE("the machine sees nothing of a leader's first entry") {
     Leading node;
     CHECK(node.status().last_log_index == Index{1});
     CHECK(node.status().last_applied == Index{1});
     CHECK(node.machine.states.empty());
     CHECK(node.machine.applied.empty());
-}
-
-TEST_CASE("a noop_transition is each term's first entry, with the states of any other") {
-    Options options;
-    options.noop_transition = Command{99, 0};
-    Node node(1, {2, 3}, options);
-    node.elect();
-    CHECK(node.machine.states_of(99) == States{queued});
-    node.machine.pending = {{1, 1}};
-    node.poll();
-    node.poll({node.from(2, 1, lr::AppendEntriesResponse{true, Index{2}, {}})});
-    CHECK(node.machine.states_of(99) == all_the_way);
-    CHECK(node.machine.applied == std::vector<std::uint64_t>{99, 1});
-    node.poll({node.from(2, 2, lr::AppendEntriesResponse{})});
-    node.elect();
-    REQUIRE(node.status().role == Role::leader);
-    CHECK(node.status().last_log_index == Index{3});
-    CHECK(node.machine.states_of(99) == States{queued, committed, applied, queued});
 }
 
 // ----- Ids ---------------------------------------------------------------------------------------
@@ -547,7 +529,7 @@ TEST_CASE("an id may be any value, and outlives the entry that had it") {
     LeadingOf<Named> node;
     node.propose({{name}});
     using Append = lr::AppendEntries<Named>;
-    node.take(2, Append{{Index{1}, Term{1}}, Index{2}, {{Term{2}, lr::Noop{}}}});
+    node.take(2, Append{{Term{1}, Index{1}}, Index{2}, {{Term{2}, lr::Noop{}}}});
     CHECK(node.machine.states_of(name) == States{queued, abandoned_conflict_with_leader});
     node.propose({{name}});
     CHECK(node.machine.states_of(name).back() == abandoned_not_leader);

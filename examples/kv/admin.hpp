@@ -486,7 +486,6 @@ class Admin {
             {"first_log_index", to_text(status.first_log_index.value)},
             {"last_log_index", to_text(status.last_log_index.value)},
             {"elections_started", to_text(status.counters.elections_started)},
-            {"elections_won", to_text(status.counters.elections_won)},
             {"messages_dropped", to_text(status.counters.dropped)},
             {"messages_malformed", to_text(status.counters.malformed)},
             {"snapshots_sent", to_text(status.counters.snapshots_sent)},

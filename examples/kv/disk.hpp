@@ -173,7 +173,9 @@ class SnapshotFile {
             rest.remove_prefix(magic.size());
         }
         Reader reader(whole ? rest : std::string_view());
-        Snapshot snapshot{{reader.number()}, {reader.number()}, {}};
+        little_raft::Index index{reader.number()};
+        little_raft::Term term{reader.number()};
+        Snapshot snapshot{{term, index}, {}};
         std::uint64_t size = reader.number();
         if (reader.failed() || reader.remaining() != size)
             throw DiskError(path + " is damaged; if the other replicas are well, replace this one");
@@ -185,8 +187,8 @@ class SnapshotFile {
     void write(const Snapshot& snapshot) const {
         std::string head(magic);
         Writer(head)
-            .number(snapshot.last_included_index.value)
-            .number(snapshot.last_included_term.value)
+            .number(snapshot.last_included.index.value)
+            .number(snapshot.last_included.term.value)
             .number(snapshot.data.size());
         std::string path = directory_ + "/snapshot";
         {

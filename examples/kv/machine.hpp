@@ -74,6 +74,7 @@ class Machine {
         switch (state) {
             case queued:
             case committed:
+            case abandoned_malformed:  // No transition is.
                 return;
             case applied:
                 return write_ended_(id.number, Outcome::done, reply_);
@@ -100,7 +101,7 @@ class Machine {
     /// The storage has it durable before it cuts the log that this replaces.
     std::string create_snapshot(little_raft::Index index, little_raft::Term term) {
         std::string data = store_.save();
-        storage_.save_snapshot({index, term, data});
+        storage_.save_snapshot({{term, index}, data});
         return data;
     }
 

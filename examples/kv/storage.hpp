@@ -298,7 +298,7 @@ class Storage {
         select();
         stored_.term = {select.number(0)};
         if (!select.is_null(1)) stored_.voted_for = {{select.number(1)}};
-        stored_.last_included = {{select.number(2)}, {select.number(3)}};
+        stored_.last_included = {{select.number(3)}, {select.number(2)}};
         select.reset();
         stored_.entries = statements_->log.load(stored_.last_included.index);
     }

@@ -54,7 +54,7 @@ using little_raft::AppendEntriesResponse, little_raft::RequestVote,
 
 // One overload of put and one of take for each kind of message, the fields in the same order.
 
-inline void put(Writer& out, LogPosition at) { out.number(at.index.value).number(at.term.value); }
+inline void put(Writer& out, LogPosition at) { out.number(at.term.value).number(at.index.value); }
 inline void put(Writer& out, Time time) {
     out.number(static_cast<std::uint64_t>(time.time_since_epoch().count()));
 }

@@ -33,7 +33,7 @@ struct SnapshotMachine : Machine {
     using Taken = little_raft::Snapshot<SnapshotData>;
     std::optional<Taken> get_snapshot() { return last; }
     std::string create_snapshot(little_raft::Index index, little_raft::Term term) {
-        last = Taken{index, term, std::to_string(value)};
+        last = Taken{{term, index}, std::to_string(value)};
         return last->data;
     }
     void set_snapshot(const Taken& snapshot) {
@@ -54,9 +54,26 @@ struct ReadMachine : Machine {
     int served = 0;
 };
 
-template <class M>
+struct MemberMachine : Machine {
+    using SnapshotData = std::string;
+    using Taken = little_raft::Snapshot<SnapshotData, little_raft::Membership>;
+    std::optional<Taken> get_snapshot() { return last; }
+    std::string create_snapshot(little_raft::Index index, little_raft::Term term,
+                                const little_raft::Membership& membership) {
+        last = Taken{{term, index}, std::to_string(value), membership};
+        return last->data;
+    }
+    void set_snapshot(const Taken& snapshot) {
+        last = snapshot;
+        value = std::atoi(snapshot.data.c_str());
+    }
+
+    std::optional<Taken> last = {};
+};
+
+template <class M, class Config = little_raft::Noop>
 struct Network {
-    using Message = little_raft::MessageOf<M>;
+    using Message = little_raft::MessageOf<M, Config>;
     void send_message(little_raft::ReplicaId, Message message) {
         sent.push_back(std::move(message));
     }
@@ -67,14 +84,27 @@ struct Network {
     std::vector<Message> sent = {};
 };
 
-struct Disk {
-    using Entries = std::vector<little_raft::Entry<Add>>;
-    little_raft::StoredState<Add> load() { return {}; }
+template <class M>
+struct MemberNetwork : Network<M, little_raft::Membership> {
+    std::optional<little_raft::Membership> get_pending_membership() {
+        return std::exchange(wanted, {});
+    }
+    void register_membership(const little_raft::Membership&, little_raft::MembershipState) {}
+
+    std::optional<little_raft::Membership> wanted = {};
+};
+
+template <class Config>
+struct DiskOf {
+    using Entries = std::vector<little_raft::Entry<Add, Config>>;
+    little_raft::StoredState<Add, Config> load() { return {}; }
     void save_vote(little_raft::Term, std::optional<little_raft::ReplicaId>) {}
     void append(little_raft::Index, const Entries&) {}
     void compact(little_raft::LogPosition) {}
     bool sync() { return true; }
 };
+
+using Disk = DiskOf<little_raft::Noop>;
 
 struct AsyncDisk : Disk {
     bool sync() { return ++begun > 0; }

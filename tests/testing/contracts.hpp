@@ -121,8 +121,8 @@ bool same_data(const little_raft::detail::SnapshotDataOf<typename S::Machine>& a
     } else if constexpr (SubjectTraits<S>::snapshotting) {
         auto one = new_machine<S>();
         auto other = new_machine<S>();
-        one->set_snapshot({Index{1}, Term{1}, a});
-        other->set_snapshot({Index{1}, Term{1}, b});
+        one->set_snapshot({{Term{1}, Index{1}}, a});
+        other->set_snapshot({{Term{1}, Index{1}}, b});
         return SubjectTraits<S>::equal(*one, *other);
     } else {
         return true;
@@ -303,14 +303,14 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
     auto machine = new_machine<S>();
     feed(*control, Step::before);
     feed(*machine, Step::before);
-    const LogPosition at{Index{7}, Term{3}};
+    const LogPosition at{Term{3}, Index{7}};
     const D returned = machine->create_snapshot(at.index, at.term);
     if (!Traits::equal(*machine, *control)) return "create_snapshot changes the state";
 
     auto lost = [&](const Held& held) -> std::string {
         if (!held) return "gives nothing";
-        if (!(held->last_included() == at))
-            return "gives one of " + show_position(held->last_included()) + " in place of " +
+        if (!(held->last_included == at))
+            return "gives one of " + show_position(held->last_included) + " in place of " +
                    show_position(at);
         return same_data<S>(held->data, returned) ? "" : "gives other data than it returned";
     };
@@ -338,7 +338,7 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
     } else {
         little_raft::detail::add_chunk(joined, returned, 0, chunk);
     }
-    const Snapshot<D> arrived{at.index, at.term, joined};
+    const Snapshot<D> arrived{at, joined};
 
     auto occupied = new_machine<S>();
     feed(*occupied, Step::other);
@@ -479,7 +479,7 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
     MessageOf<typename S::Machine> message{ReplicaId{n()}, ReplicaId{n()}, Term{n()}, {}};
     switch (kind) {
         case 0:
-            message.body = RequestVote{yes(), {Index{n()}, Term{n()}}, yes()};
+            message.body = RequestVote{yes(), {Term{n()}, Index{n()}}, yes()};
             break;
         case 1:
             message.body = RequestVoteResponse{yes(), yes()};
@@ -488,16 +488,16 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
             static constexpr std::uint64_t counts[] = {0, 1, 2, 5, 5, 100};
             auto entries = draw_entries<S>(random, counts[random.below(6)], number);
             message.body = AppendEntries<typename Traits::T>{
-                {Index{n()}, Term{n()}}, Index{n()}, std::move(entries), time(), time()};
+                {Term{n()}, Index{n()}}, Index{n()}, std::move(entries), time(), time()};
             break;
         }
         case 3:
-            message.body = AppendEntriesResponse{yes(), Index{n()}, {Index{n()}, Term{n()}},
+            message.body = AppendEntriesResponse{yes(), Index{n()}, {Term{n()}, Index{n()}},
                                                  n(),   time(),     time()};
             break;
         case 4:
             message.body = InstallSnapshot<typename Traits::D>{
-                {Index{n()}, Term{n()}}, n(), draw_data<S>(random, number), yes(), time()};
+                {Term{n()}, Index{n()}}, n(), draw_data<S>(random, number), yes(), time()};
             break;
         default:
             message.body = TimeoutNow{};
@@ -1002,10 +1002,10 @@ std::vector<StorageCall<S>> draw_poll(const Stored<S>& before, Random& random,
     std::uint64_t held = before.entries.size();
     if (random.one_in(4)) {
         // Of what the log holds; or, a leader's snapshot, of what it does not.
-        LogPosition at{base.index + 1 + random.below(held + 4), term};
+        LogPosition at{term, base.index + 1 + random.below(held + 4)};
         if (held > 0 && !random.one_in(4)) {
             std::uint64_t count = 1 + random.below(held);
-            at = {base.index + count, before.entries[static_cast<std::size_t>(count - 1)].term};
+            at = {before.entries[static_cast<std::size_t>(count - 1)].term, base.index + count};
         }
         add({.kind = Call::compact, .last_included = at});
     }

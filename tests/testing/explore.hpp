@@ -565,7 +565,7 @@ class Explorer {
         h = mix(h, disk.log.marks.empty() ? disk.log.base_hash : disk.log.marks.back().hash);
         h = mix(h, disk.voted_for ? (*disk.voted_for == id_of(i) ? 2 : 1) : 0);
         h = mix(h, node.machine.applied_hash);
-        h = mix(h, node.machine.saved ? node.machine.saved->last_included_index.value : 0);
+        h = mix(h, node.machine.saved ? node.machine.saved->last_included.index.value : 0);
         if (!node.replica) return h;
         const auto& replica = *node.replica;
         const Status& status = replica.status();
@@ -573,7 +573,7 @@ class Explorer {
         h = mix(h, status.term.value << 8 |
                        (status.leader ? (*status.leader == id_of(i) ? 2U : 1U) : 0U));
         h = mix(h, status.commit_index.value << 32 | status.snapshot.index.value);
-        h = mix(h, Inspect::log(replica).base().index.value);
+        h = mix(h, Inspect::log(replica).base.index.value);
         for (const auto& own : Inspect::own(replica))
             h = mix(h, own.at.index.value << 16 | own.at.term.value);
         return h;
@@ -585,9 +585,9 @@ class Explorer {
         const Status& status = replica.status();
         std::uint64_t h = status.leader ? rank_of(*status.leader) : ~0ULL;
         if (const auto* incoming = Inspect::incoming(replica))
-            h = mix(h, incoming->last_included_index.value);
+            h = mix(h, incoming->last_included.index.value);
         if (const auto* outgoing = Inspect::outgoing(replica))
-            h = mix(h, outgoing->last_included_index.value);
+            h = mix(h, outgoing->last_included.index.value);
         if (status.role == Role::follower) return h;
         for (std::size_t i : order) {
             const Progress& peer =

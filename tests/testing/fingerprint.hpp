@@ -25,8 +25,8 @@ struct Fingerprint {
         h = mix(h, status.leader ? status.leader->value : 0);
         h = mix(h, status.commit_index.value << 32 | status.last_applied.value);
         h = mix(h, status.snapshot.index.value << 32 | Inspect::stable_index(replica).value);
-        h = mix(h, hash(Inspect::log(replica).base()));
-        h = mix(h, hash(Inspect::log(replica).last()));
+        h = mix(h, hash(Inspect::log(replica).base));
+        h = mix(h, hash(Inspect::log(replica).last));
         h = mix(h, status.fault ? 1 : 0);
         if (const auto& target = Inspect::transfer(replica)) h = mix(h, target->value);
         const auto [min, max] = ElectionTimeoutRange{};
@@ -102,7 +102,7 @@ struct Fingerprint {
     static std::uint64_t hash(LogPosition at) { return mix(at.index.value, at.term.value); }
     template <class D>
     static std::uint64_t hash(const Snapshot<D>& snapshot) {
-        return mix(hash(snapshot.last_included()),
+        return mix(hash(snapshot.last_included),
                    little_raft::detail::size_in_chunks(snapshot.data));
     }
 };

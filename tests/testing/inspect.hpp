@@ -57,7 +57,7 @@ struct Inspect {
     static auto* snapshot(const auto& replica, bool of_leader) {
         const auto& found = replica.duty_.snapshot;
         bool leads = replica.status_.role == Role::leader;
-        return found.last_included_index != Index{} && leads == of_leader ? &found : nullptr;
+        return found.last_included.index != Index{} && leads == of_leader ? &found : nullptr;
     }
 };
 

@@ -395,8 +395,7 @@ struct Fate {
     std::size_t replica = 0;
     std::uint64_t incarnation = 0;
     std::optional<TransitionState> last = std::nullopt;
-    bool repeats = false;  ///< Options::noop_transition comes with every term.
-    bool taken = false;    ///< By get_pending_transitions.
+    bool taken = false;  ///< By get_pending_transitions.
     Index committed_at = {};
 
     bool is_final() const {
@@ -478,8 +477,8 @@ class Ghost {
     // ----- Transitions
 
     /// Returns its number.
-    std::uint64_t proposed(std::size_t i, bool repeats = false) {
-        fates_.push_back({i, seen_[i].incarnation, std::nullopt, repeats, false, {}});
+    std::uint64_t proposed(std::size_t i) {
+        fates_.push_back({i, seen_[i].incarnation, std::nullopt, false, {}});
         return fates_.size() - 1;
     }
     void taken(std::uint64_t number) { fates_[number].taken = true; }
@@ -520,7 +519,6 @@ class Ghost {
             return;
         }
         Fate& fate = fates_[number];
-        if (fate.repeats) return;
         if (fate.replica != i || fate.incarnation != seen_[i].incarnation) {
             // Another replica, or a later process that knows nothing of having taken it.
             require(law, state == applied, "only `applied` is reported where it was not taken", i);
@@ -662,7 +660,7 @@ class Ghost {
         if (std::holds_alternative<TimeoutNow>(message.body)) hand_over(i, message);
         if (vote && vote->vote_granted && answered) {
             const LogImage& log = disk.log;
-            LogPosition own{log.last_index(), log.term_at(log.last_index())};
+            LogPosition own{log.term_at(log.last_index()), log.last_index()};
             require(Law::votes_are_earned, answered->last_log >= own,
                     "a vote is granted to a candidate whose log is behind", i);
         }
@@ -696,7 +694,7 @@ class Ghost {
                  Time now) {
         if (other.term > status.term) return;
         // Times of polls in quick succession may run ahead of the clock.
-        Time heard = little_raft::detail::quorum(other.progress, &Progress::last_contact, now);
+        Time heard = little_raft::quorum(other.progress, &Progress::last_contact, now);
         require(Law::leases_exclude, std::min(heard, now) + lease <= now,
                 "one becomes leader while another's lease lasts", i);
     }
@@ -752,8 +750,7 @@ class Ghost {
     void rested(std::size_t i) {
         for (std::size_t number = 1; number < fates_.size(); ++number) {
             const Fate& fate = fates_[number];
-            if (fate.replica != i || fate.incarnation != seen_[i].incarnation || fate.repeats)
-                continue;
+            if (fate.replica != i || fate.incarnation != seen_[i].incarnation) continue;
             require(Law::exactly_one_final_state, fate.is_final(),
                     "a transition is left without a final state", i);
         }
@@ -954,7 +951,6 @@ class Ghost {
             return;
         }
         Fate& fate = fates_[mark.number];
-        if (fate.repeats) return;
         require(Law::committed_once, fate.committed_at == Index{},
                 "a transition is committed twice", i);
         require(Law::exactly_one_final_state, !fate.is_abandoned(),
@@ -1032,8 +1028,7 @@ class Ghost {
         auto limit_after = [&](Index known) {
             std::uint64_t entries = limit;
             for (Index k = std::max(log.base.index, known) + 1; k <= log.last_index(); ++k) {
-                bool counts = log[k].number != noop_number && log[k].number < fates_.size() &&
-                              !fates_[log[k].number].repeats;
+                bool counts = log[k].number != noop_number && log[k].number < fates_.size();
                 entries += counts ? 0 : 1;
             }
             return entries;

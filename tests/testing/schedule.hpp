@@ -142,22 +142,21 @@ struct Configuration {
     std::uint64_t inflight_messages = 3;
     std::uint64_t inflight_entries = 100;
     std::uint64_t uncommitted_entries = 20;
-    std::uint64_t noop_transition = 0;  ///< 1: a leader's first entry is a transition.
-    std::uint64_t flying_max = 60;      ///< Messages in flight; the oldest are lost beyond.
-    std::uint64_t fifo = 0;             ///< 1: links keep the order of messages.
-    std::uint64_t finale = 0;           ///< See Finale.
-    std::uint64_t leases = 0;           ///< 1: for reads; clocks keep to their bound.
-    std::uint64_t async_disk = 0;       ///< 1: syncs end later, if the subject has async_disk.
-    std::uint64_t long_polls = 0;       ///< 1: the others go on while a poll waits for its disk.
-    std::uint64_t untimed = 0;          ///< 1: timers fire when a step says so; 2: and no PreVote.
-    std::uint64_t seed = 0;             ///< Of the replicas, and of who is healed in the end.
+    std::uint64_t flying_max = 60;  ///< Messages in flight; the oldest are lost beyond.
+    std::uint64_t fifo = 0;         ///< 1: links keep the order of messages.
+    std::uint64_t finale = 0;       ///< See Finale.
+    std::uint64_t leases = 0;       ///< 1: for reads; clocks keep to their bound.
+    std::uint64_t async_disk = 0;   ///< 1: syncs end later, if the subject has async_disk.
+    std::uint64_t long_polls = 0;   ///< 1: the others go on while a poll waits for its disk.
+    std::uint64_t untimed = 0;      ///< 1: timers fire when a step says so; 2: and no PreVote.
+    std::uint64_t seed = 0;         ///< Of the replicas, and of who is healed in the end.
 
     struct Field {
         const char* name;
         std::uint64_t Configuration::*value;
         std::uint64_t max;
     };
-    static constexpr std::array<Field, 17> fields() {
+    static constexpr std::array<Field, 16> fields() {
         constexpr std::uint64_t many = 1'000'000;
         return {{{"replicas", &Configuration::replicas, replicas_max},
                  {"snapshot_delta", &Configuration::snapshot_delta, many},
@@ -167,7 +166,6 @@ struct Configuration {
                  {"inflight_messages", &Configuration::inflight_messages, many},
                  {"inflight_entries", &Configuration::inflight_entries, many},
                  {"uncommitted_entries", &Configuration::uncommitted_entries, many},
-                 {"noop_transition", &Configuration::noop_transition, 1},
                  {"flying_max", &Configuration::flying_max, many},
                  {"fifo", &Configuration::fifo, 1},
                  {"finale", &Configuration::finale, finales - 1},
@@ -191,7 +189,6 @@ struct Configuration {
         drawn.inflight_messages = 1 + random.below(5);
         drawn.inflight_entries = random.one_in(4) ? 1 + random.below(6) : 100;
         drawn.uncommitted_entries = 2 + random.below(30);
-        drawn.noop_transition = random.one_in(8) ? 1 : 0;
         static constexpr std::array<std::uint64_t, 4> flying = {6, 12, 25, 60};
         drawn.flying_max = flying[random.below(flying.size())];
         drawn.fifo = random.one_in(3) ? 1 : 0;

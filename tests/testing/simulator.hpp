@@ -461,7 +461,7 @@ class Simulator {
         for (const Node& node : nodes_) {
             hash = mix(hash, node.machine.applied_hash);
             hash =
-                mix(hash, node.machine.saved ? node.machine.saved->last_included_index.value : 0);
+                mix(hash, node.machine.saved ? node.machine.saved->last_included.index.value : 0);
             hash = mix(hash, node.unreachable * 4U + (node.paused ? 2U : 0U) +
                                  (node.disk.fails ? 1U : 0U));
             hash = mix(hash, node.disk.calls_left ? *node.disk.calls_left + 1 : 0);
@@ -646,8 +646,8 @@ class Simulator {
     }
 
     /// Returns its number.
-    std::uint64_t new_transition(std::size_t i, bool repeats) {
-        std::uint64_t number = ghost_.proposed(i, repeats);
+    std::uint64_t new_transition(std::size_t i) {
+        std::uint64_t number = ghost_.proposed(i);
         T transition = draw_transition(number);
         for (std::uint64_t k = 0; known(transition.get_id()) && k < 100; ++k) {
             transition = draw_transition(mix(number, k));  // An id that was seen before.
@@ -706,8 +706,6 @@ class Simulator {
         options.uncommitted_entries_max = configuration_.uncommitted_entries;
         options.seed = configuration_.seed + boots_++;
         if (has_leases()) options.lease_reads = drift_max;
-        if (configuration_.noop_transition != 0)
-            options.noop_transition = transitions_[new_transition(i, true)];
         node.machine.machine.reset(new typename Traits::M(Traits::machine()));
         node.machine.pending.clear();
         node.machine.reads.clear();
@@ -719,8 +717,7 @@ class Simulator {
         node.replica = std::make_unique<Replica>(id_of(i), peers, node.cluster, node.machine,
                                                  node.disk, std::move(options));
         node.booting = false;
-        LogPosition saved =
-            node.machine.saved ? node.machine.saved->last_included() : LogPosition{};
+        LogPosition saved = node.machine.saved ? node.machine.saved->last_included : LogPosition{};
         ghost_.booted(i, status(i), saved);
         node.deadline = node.now;
         poll(i);
@@ -761,7 +758,7 @@ class Simulator {
         bool unsynced = !node.disk.unsynced.empty();
         if (Traits::on_async_disk && node.machine.saved) {
             bool covered = std::as_const(ghost_).disk(i).log.last_index() <=
-                           node.machine.saved->last_included_index;
+                           node.machine.saved->last_included.index;
             using Write = typename SimulatedDisk<S>::Write;
             unsynced = std::any_of(
                 node.disk.unsynced.begin(), node.disk.unsynced.end(), [&](const Write& write) {
@@ -784,7 +781,7 @@ class Simulator {
     /// in a later poll than the one that took the read.
     void count_read(std::size_t i) {
         const Status& now = status(i);
-        Time heard = little_raft::detail::quorum(now.progress, &Progress::last_contact, never);
+        Time heard = little_raft::quorum(now.progress, &Progress::last_contact, never);
         bool leads = now.role == Role::leader;
         bool asked = heard > nodes_[i].machine.reads_taken;
         ++coverage()[!leads  ? Event::read_on_follower
@@ -909,8 +906,6 @@ class Simulator {
     /// an answer that was seen to be wrong, too.
     void judge_history() {
         if constexpr (MachineModel<S>::is_possible) {
-            // A leader's own first entry takes effect once in each of its terms.
-            if (configuration_.noop_transition != 0) return;
             bool wants_words = record_ && failure() && failure()->law == Law::linearizability;
             if (failure() && !wants_words) return;
             Linearizability found = explain(history());
@@ -1259,7 +1254,7 @@ class Simulator {
         }
         if (nodes_[i].replica) {
             for (; count > 0; --count) {
-                std::uint64_t number = new_transition(i, false);
+                std::uint64_t number = new_transition(i);
                 nodes_[i].machine.pending.push_back(number);
                 ++coverage()[Event::proposed];
                 if (record_) note(Record::What::propose, i, Traits::show(transitions_[number]));
@@ -2120,7 +2115,7 @@ auto SimulatedMachine<S, true>::create_snapshot(Index last_included_index, Term 
     Simulator<S>& s = *this->simulator;
     SnapshotData data = this->machine->create_snapshot(last_included_index, last_included_term);
     if (s.nodes_[this->node].dead) return data;
-    this->saved = {last_included_index, last_included_term, data};
+    this->saved = {{last_included_term, last_included_index}, data};
     check_saved();
     ++s.coverage()[Event::snapshot_created];
     if (s.record_) {
@@ -2136,11 +2131,11 @@ void SimulatedMachine<S, true>::set_snapshot(const Snapshot<SnapshotData>& snaps
     if (s.nodes_[this->node].dead) return;
     this->machine->set_snapshot(snapshot);
     this->touched = true;
-    if (snapshot.last_included_index.value > s.ghost_.committed().size()) {
+    if (snapshot.last_included.index.value > s.ghost_.committed().size()) {
         return s.ghost_.fail(Law::state_machine_safety,
                              "a snapshot of what is not committed is installed", this->node);
     }
-    this->applied_hash = s.ghost_.applied_hash(snapshot.last_included_index);
+    this->applied_hash = s.ghost_.applied_hash(snapshot.last_included.index);
     this->saved = snapshot;
     check_saved();
     if (s.nodes_[this->node].booting) return;
@@ -2148,14 +2143,14 @@ void SimulatedMachine<S, true>::set_snapshot(const Snapshot<SnapshotData>& snaps
     ++s.coverage()[Event::snapshot_installed];
     if (s.record_) {
         s.note(Record::What::install, this->node,
-               "installs a snapshot up to " + std::to_string(snapshot.last_included_index.value));
+               "installs a snapshot up to " + std::to_string(snapshot.last_included.index.value));
     }
 }
 
 template <class S>
 void SimulatedMachine<S, true>::check_saved() {
     std::optional<Snapshot<SnapshotData>> given = this->machine->get_snapshot();
-    bool same = given && given->last_included() == this->saved->last_included();
+    bool same = given && given->last_included == this->saved->last_included;
     if constexpr (std::equality_comparable<SnapshotData>) {
         same = same && given->data == this->saved->data;
     }
@@ -2293,8 +2288,8 @@ void SimulatedDisk<S>::keep_up(const auto& replica) {
     const auto& log = Inspect::log(replica);
     put_vote(status.term, status.voted_for);
     // What a snapshot of its own covers may stay until the next poll writes.
-    if (!simulator->ghost_.disk(node).log.holds(log.base())) put_base(log.base());
-    Index first = std::max(log.first_index(), Inspect::stable_index(replica) + 1);
+    if (!simulator->ghost_.disk(node).log.holds(log.base)) put_base(log.base);
+    Index first = std::max(log.base.index + 1, Inspect::stable_index(replica) + 1);
     put_entries(first, log.slice(first).first);
 }
 
@@ -2360,7 +2355,7 @@ void SimulatedDisk<S>::put_base(LogPosition last_included) {
     if (syncs_meanwhile && log.base == last_included) return;
     Index index = last_included.index;
     const auto& saved = simulator->nodes_[node].machine.saved;
-    bool covered = saved && index <= saved->last_included_index;
+    bool covered = saved && index <= saved->last_included.index;
     if (!ghost.require(Law::calls_as_promised, covered && index >= log.base.index,
                        "the log is cut where no saved snapshot covers it", node))
         return;

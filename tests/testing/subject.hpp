@@ -262,7 +262,7 @@ struct DigestMachine {
         for (unsigned i = 0; i < 8; ++i) {
             data[3 + i] = static_cast<char>(static_cast<unsigned char>(digest >> (8 * i)) ^ salt);
         }
-        saved = {last_included_index, last_included_term, data};
+        saved = {{last_included_term, last_included_index}, data};
         return data;
     }
     void set_snapshot(const Snapshot<std::string>& snapshot) {

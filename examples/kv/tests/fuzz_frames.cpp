@@ -45,7 +45,7 @@ struct Machine {
     std::vector<kv::Command> get_pending_transitions() { return {}; }
     std::optional<little_raft::Snapshot<std::string>> get_snapshot() { return snapshot; }
     std::string create_snapshot(little_raft::Index index, little_raft::Term term) {
-        snapshot = {index, term, store().save()};
+        snapshot = {{term, index}, store().save()};
         return snapshot->data;
     }
     void set_snapshot(const little_raft::Snapshot<std::string>& installed) {

@@ -1,6 +1,6 @@
 // All that a Replica is made of, with the least types that satisfy the concepts: volatile, with a
-// storage that waits and one that does not, with snapshots, with reads. A cluster of one elects
-// itself, applies what it is given and answers what it is asked.
+// storage that waits and one that does not, with snapshots, with reads, with members that change. A
+// cluster of one elects itself, applies what it is given and answers what it is asked.
 #include <chrono>
 #include <cstdlib>
 
@@ -53,10 +53,27 @@ void run() {
     if (network.sent.empty()) std::abort();
 }
 
+/// A cluster whose members change: it begins alone.
+template <class M>
+void run_members() {
+    M machine, durable_machine;
+    minimal::MemberNetwork<M> network;
+    minimal::DiskOf<little_raft::Membership> disk;
+    Replica replica{{1}, {{{1}, "one"}}, network, machine, options<M>()};
+    expect_applied(replica, machine);
+    Replica durable{{1}, {{{1}, "one"}}, network, durable_machine, disk, options<M>()};
+    expect_applied(durable, durable_machine);
+    network.wanted = little_raft::Membership{{{{2}, "two", true}, {{1}, "one"}}};
+    expect_applied(durable, durable_machine);
+    if (network.sent.empty()) std::abort();
+}
+
 }  // namespace
 
 int main() {
     run<minimal::Machine>();
     run<minimal::SnapshotMachine>();
     run<minimal::ReadMachine>();
+    run_members<minimal::Machine>();
+    run_members<minimal::MemberMachine>();
 }

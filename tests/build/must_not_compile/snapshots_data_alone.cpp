@@ -18,4 +18,5 @@ struct Machine : minimal::Machine {
 
 void use(Machine& machine, minimal::Network<Machine>& network) {
     little_raft::Replica replica{{1}, {}, network, machine};
+    replica.poll({});
 }
