@@ -21,8 +21,9 @@
 // and apply; reads; membership; snapshots; durability; state.
 //
 // How to read it: sections 2 and 3 are Figure 2 of the paper. Sections 6 to 8 know nothing of
-// Replica and can be read alone. Then read Replica::poll, which names every step in its order, and
-// follow one message through handle() and on().
+// Replica and can be read alone; but for Progress they are not meant to be used from outside. Then
+// read Replica::poll, which names every step in its order, and follow one message through handle()
+// and on().
 //
 // References: [Raft] D. Ongaro, J. Ousterhout, "In Search of an Understandable Consensus Algorithm
 // (Extended Version)", 2014. [PhD] D. Ongaro, "Consensus: Bridging Theory and Practice", 2014.
