@@ -8,6 +8,8 @@
 
 namespace kv {
 
+using little_raft::Time;
+
 struct ServerOptions {
     std::string bind = "127.0.0.1";
     std::uint16_t port = 6379;
@@ -19,6 +21,8 @@ struct ServerOptions {
     std::size_t buffers_bytes_max = 1024 * 1024 * 1024;  ///< Of all clients together.
     std::uint64_t memory_max = 0;                        ///< Of keys and values; 0: no limit.
     std::chrono::milliseconds write_timeout{5000};       ///< Then a write's outcome is unknown.
+    std::chrono::milliseconds change_timeout{60'000};  ///< ... and one of the members is given up.
+    std::vector<little_raft::Member> bootstrap;  ///< Of a new cluster; none: RAFT ADD is awaited.
     little_raft::Options<Machine> raft;
 };
 
@@ -81,6 +85,12 @@ class Admin {
         };
         for (const auto& [of, handler] : handlers)
             if (of == name) return (this->*handler)(client, words);
+    }
+
+    static std::optional<ReplicaId> to_replica(std::string_view text) {
+        auto id = to_integer(text);
+        return id && *id > 0 ? std::optional(ReplicaId{static_cast<std::uint64_t>(*id)})
+                             : std::nullopt;
     }
 
  private:
@@ -333,23 +343,21 @@ class Admin {
         static constexpr std::string_view lines[] = {
             "RAFT STATUS -- what this replica knows of the cluster",
             "RAFT TRANSFER id -- this leader hands over to that replica",
+            "RAFT ADD id host:port@peer_port [LEARNER] -- it becomes a member once it has caught "
+            "up",
+            "RAFT REMOVE id -- it is no member any more",
         };
         reply_array(reply_, std::size(lines));
         for (std::string_view line : lines) reply_simple(reply_, line);
     }
 
-    static std::optional<ReplicaId> to_replica(std::string_view text) {
-        auto id = to_integer(text);
-        return id && *id > 0 ? std::optional(ReplicaId{static_cast<std::uint64_t>(*id)})
-                             : std::nullopt;
-    }
-
     void transfer(std::string_view to) {
         auto id = to_replica(to);
-        if (!id || !transport_.members().contains(*id))
-            return reply_error(reply_, "ERR no member has that id");
+        const little_raft::Member* member = id ? transport_.find_member(*id) : nullptr;
+        if (!member) return reply_error(reply_, "ERR no member has that id");
         if (!is_leader()) return reply_not_leader(reply_, id_, transport_, 0);
         if (*id == id_) return reply_error(reply_, "ERR that replica leads already");
+        if (member->learner) return reply_error(reply_, "ERR that replica is a learner");
         transport_.transfer_to(*id);
         reply_ok(reply_);
     }
@@ -453,18 +461,18 @@ class Admin {
             fields.push_back({"master_port", to_text(known ? leader->second.port : 0)});
             fields.push_back({"master_link_status", known ? "up" : "down"});
         }
-        fields.push_back(
-            {"connected_slaves", to_text(is_leader() ? status.progress.size() - 1 : 0)});
-        for (std::size_t i = 1; is_leader() && i < status.progress.size(); ++i) {
-            const auto& peer = status.progress[i];
+        Fields followers;
+        for (const auto& peer : status.progress) {
             auto member = transport_.members().find(peer.id);
-            if (member == transport_.members().end()) continue;
-            fields.push_back(
-                {"slave" + to_text(i - 1),
+            if (!is_leader() || peer.id == id_ || member == transport_.members().end()) continue;
+            followers.push_back(
+                {"slave" + to_text(followers.size()),
                  "ip=" + member->second.host + ",port=" + to_text(member->second.port) +
                      ",state=" + (transport_.is_connected(peer.id) ? "online" : "offline") +
                      ",offset=" + to_text(peer.match_index.value) + ",lag=0"});
         }
+        fields.push_back({"connected_slaves", to_text(followers.size())});
+        fields.insert(fields.end(), followers.begin(), followers.end());
         fields.push_back({"master_repl_offset", to_text(status.last_applied.value)});
         return fields;
     }
@@ -486,6 +494,7 @@ class Admin {
             {"first_log_index", to_text(status.first_log_index.value)},
             {"last_log_index", to_text(status.last_log_index.value)},
             {"elections_started", to_text(status.counters.elections_started)},
+            {"members_change", transport_.membership().outgoing.empty() ? "no" : "yes"},
             {"messages_dropped", to_text(status.counters.dropped)},
             {"messages_malformed", to_text(status.counters.malformed)},
             {"snapshots_sent", to_text(status.counters.snapshots_sent)},
@@ -494,9 +503,12 @@ class Admin {
         };
         for (const auto& peer : status.progress) {
             auto member = transport_.members().find(peer.id);
-            std::string address = member == transport_.members().end() ? "" : member->second.text();
+            if (member == transport_.members().end()) continue;
             bool connected = peer.id == id_ || transport_.is_connected(peer.id);
-            std::string text = "address=" + address + ",connected=" + (connected ? "yes" : "no");
+            std::string text = "address=" + member->second.text() +
+                               ",connected=" + (connected ? "yes" : "no") +
+                               ",votes=" + (peer.votes ? "yes" : "no");
+            if (peer.votes_outgoing) text += ",outgoing=yes";
             if (is_leader()) text += ",match_index=" + to_text(peer.match_index.value);
             if (peer.lost) text += ",lost_disk=yes";
             fields.push_back({"member_" + to_text(peer.id.value), text});

@@ -16,8 +16,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "little_raft.hpp"
-#include "store.hpp"
+#include "wire.hpp"
 
 namespace kv {
 
@@ -149,9 +148,10 @@ class Database {
 };
 
 // ===== The snapshot's file =======================================================================
-// A line that says what it is; index, term, and the data's size; the data; SHA-256 of all that.
+// A line that says what it is; index, term, membership, and the data's size; the data; SHA-256 of
+// all that.
 
-using Snapshot = little_raft::Snapshot<std::string>;
+using Snapshot = little_raft::Snapshot<std::string, Membership>;
 
 class SnapshotFile {
  public:
@@ -175,7 +175,7 @@ class SnapshotFile {
         Reader reader(whole ? rest : std::string_view());
         little_raft::Index index{reader.number()};
         little_raft::Term term{reader.number()};
-        Snapshot snapshot{{term, index}, {}};
+        Snapshot snapshot{{term, index}, {}, take_membership(reader)};
         std::uint64_t size = reader.number();
         if (reader.failed() || reader.remaining() != size)
             throw DiskError(path + " is damaged; if the other replicas are well, replace this one");
@@ -186,10 +186,11 @@ class SnapshotFile {
     /// It is there as a whole, and will be after a crash, or the old one still is.
     void write(const Snapshot& snapshot) const {
         std::string head(magic);
-        Writer(head)
-            .number(snapshot.last_included.index.value)
-            .number(snapshot.last_included.term.value)
-            .number(snapshot.data.size());
+        Writer writer(head);
+        writer.number(snapshot.last_included.index.value);
+        writer.number(snapshot.last_included.term.value);
+        put_membership(writer, snapshot.membership);
+        writer.number(snapshot.data.size());
         std::string path = directory_ + "/snapshot";
         {
             File file(path + ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
@@ -204,7 +205,7 @@ class SnapshotFile {
     }
 
  private:
-    static constexpr std::string_view magic = "little_raft kv snapshot 1\n";
+    static constexpr std::string_view magic = "little_raft kv snapshot 2\n";
 
     std::string directory_;
 };

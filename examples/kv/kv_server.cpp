@@ -16,7 +16,10 @@ struct Settings {
     std::uint64_t id = 0;
     std::string directory = "kv_data", cluster = "kv", bind = "127.0.0.1", secret_file;
     std::vector<std::string> bootstrap;
-    std::uint64_t election_ms = 500, heartbeat_ms = 50, write_timeout_ms = 5000;
+    bool join = false;
+    std::string address;
+    std::uint64_t election_ms = 500, heartbeat_ms = 50, write_timeout_ms = 5000,
+                  change_timeout_ms = 60'000;
     std::optional<std::uint64_t> lease_drift_ms;
     std::string log_level = "info", log_file;
     kv::ServerOptions server;
@@ -37,8 +40,11 @@ void add_members(CLI::App& app, Settings& s) {
         ->required()
         ->check(CLI::PositiveNumber);
     app.add_option("--bootstrap", s.bootstrap,
-                   "The members of the cluster as id=address, separated by blanks; the same on all")
-        ->required();
+                   "Of a new cluster: its members as id=address, separated by blanks, the same on "
+                   "all of them. Where there is a log already, that knows better");
+    app.add_flag("--join", s.join, "A replica that waits until RAFT ADD makes it a member");
+    app.add_option("--address", s.address,
+                   "Where others reach this replica, if --bootstrap does not say it");
     app.add_option("--dir", s.directory, "Where log and snapshots are")->capture_default_str();
     app.add_option("--cluster", s.cluster, "The cluster's name; replicas of others are refused")
         ->capture_default_str();
@@ -94,6 +100,10 @@ void add_raft(CLI::App& app, Settings& s) {
                    "Milliseconds after which a write is answered with -UNKNOWN")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
+    app.add_option("--change-timeout", s.change_timeout_ms,
+                   "Milliseconds after which RAFT ADD and RAFT REMOVE are answered, done or not")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
     app.add_option("--log-level", s.log_level, "debug, info, warn, error or critical")
         ->capture_default_str()
         ->check(CLI::IsMember({"debug", "info", "warn", "error", "critical"}));
@@ -130,13 +140,19 @@ std::string read_secret(const std::string& path) {
 }
 
 void complete(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) {
+    if (s.join == !s.bootstrap.empty()) refuse("either --bootstrap or --join is needed");
+    if (members.size() > kv::members_max) refuse("--bootstrap names more than 100 members");
     auto self = members.find({s.id});
-    if (self == members.end()) refuse("--bootstrap does not name replica " + std::to_string(s.id));
+    if (!s.join && self == members.end())
+        refuse("--bootstrap does not name replica " + std::to_string(s.id));
+    auto address = s.address.empty() && !s.join ? self->second : kv::Address::parse(s.address);
+    if (!address) refuse("--address takes host:port@peer_port, and --join needs it");
     s.transport.id = {s.id};
-    s.transport.address = self->second;
+    s.transport.address = *address;
     s.transport.cluster = s.cluster;
     s.transport.bind = s.server.bind = s.bind;
-    s.server.port = self->second.port;
+    s.server.port = address->port;
+    for (const auto& [id, where] : members) s.server.bootstrap.push_back({id, where.text()});
     std::error_code error;
     asio::ip::make_address(s.bind, error);
     if (error) refuse("'" + s.bind + "' is no address of an interface");
@@ -165,6 +181,7 @@ void complete(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) 
     raft.snapshot_delta += raft.snapshot_delta / 10 * (s.id % 5);
     raft.snapshot_trailing = raft.snapshot_delta / 10;
     s.server.write_timeout = milliseconds(s.write_timeout_ms);
+    s.server.change_timeout = milliseconds(s.change_timeout_ms);
 }
 
 void start_log(const Settings& s) {
@@ -185,12 +202,12 @@ void prepare_process() {
     umask(077);
 }
 
-int serve(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) {
+int serve(Settings& s) {
     asio::io_context io(1);
     auto forever = asio::make_work_guard(io);
     // A sync that has ended wakes the loop up, which then asks how it went.
     kv::Storage storage(s.directory, s.cluster, s.id, [&io] { asio::post(io, [] {}); });
-    auto server = std::make_unique<kv::Server>(io, storage, s.transport, s.server, members);
+    auto server = std::make_unique<kv::Server>(io, storage, s.transport, s.server);
     spdlog::info("replica {} of cluster '{}': clients at {}:{}, replicas at {}:{}, data in {}",
                  s.id, s.cluster, s.bind, s.server.port, s.bind, s.transport.address.peer_port,
                  s.directory);
@@ -212,12 +229,11 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
     }
-    auto members = parse_members(settings.bootstrap);
-    complete(settings, members);
+    complete(settings, parse_members(settings.bootstrap));
     try {
         prepare_process();
         start_log(settings);
-        return serve(settings, members);
+        return serve(settings);
     } catch (const std::exception& error) {
         spdlog::critical("{}", error.what());
         return 1;

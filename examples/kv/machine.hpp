@@ -99,9 +99,10 @@ class Machine {
     void abandon_read(const Read& read) { read_ended_(read.ticket, Outcome::not_leader, {}); }
 
     /// The storage has it durable before it cuts the log that this replaces.
-    std::string create_snapshot(little_raft::Index index, little_raft::Term term) {
+    std::string create_snapshot(little_raft::Index index, little_raft::Term term,
+                                const Membership& membership) {
         std::string data = store_.save();
-        storage_.save_snapshot({{term, index}, data});
+        storage_.save_snapshot({{term, index}, data, membership});
         return data;
     }
 

@@ -65,10 +65,11 @@ class Reader {
         return value < bound ? value : fail().value;
     }
 
-    /// A view into the bytes that are read.
-    std::string_view bytes() {
+    /// A view into the bytes that are read. More than `max` of them make no sense.
+    std::string_view bytes(std::size_t max = std::string_view::npos) {
         Token token = next();
-        return token.kind == Token::is_bytes ? token.view : fail().view;
+        bool fits = token.kind == Token::is_bytes && token.view.size() <= max;
+        return fits ? token.view : fail().view;
     }
 
     /// Each item takes a byte at least, so no more than this many can follow: what a count that was

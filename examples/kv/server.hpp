@@ -7,18 +7,16 @@
 #ifndef KV_SERVER_HPP
 #define KV_SERVER_HPP
 
-#include "admin.hpp"
+#include "members.hpp"
 
 namespace kv {
-
-using little_raft::Time;
 
 class Server {
  public:
     using Replica = little_raft::Replica<Transport, Machine, Storage>;
 
     Server(asio::io_context& io, Storage& storage, TransportOptions transport,
-           ServerOptions options, const std::map<ReplicaId, Address>& members)
+           ServerOptions options)
         : io_(io),
           options_(std::move(options)),
           id_(transport.id),
@@ -28,12 +26,11 @@ class Server {
               storage, random_number(),
               [this](auto ticket, auto how, auto reply) { end_write(ticket, how, reply); },
               [this](auto ticket, auto how, auto reply) { end_read(ticket, how, reply); }),
-          replica_(id_, ids_of(members), transport_, machine_, storage, options_.raft),
+          replica_(id_, options_.bootstrap, transport_, machine_, storage, options_.raft),
           acceptor_(io),
           timer_(io) {
         machine_.started();
         limits_.word_bytes = limits_.bytes = options_.request_bytes_max;
-        transport_.set_members(members);
         transport_.on_leader = [this] { log_leader(); };
     }
 
@@ -95,12 +92,6 @@ class Server {
         return number;
     }
 
-    static std::vector<ReplicaId> ids_of(const std::map<ReplicaId, Address>& members) {
-        std::vector<ReplicaId> ids;
-        for (const auto& [id, address] : members) ids.push_back(id);
-        return ids;
-    }
-
     /// The leader's clock, as commands carry it.
     static std::uint64_t wall_clock() {
         using namespace std::chrono;
@@ -121,6 +112,7 @@ class Server {
             resume_waiting();
         }
         expire_waiters(now);
+        news_ = member_changes_.advance(now) || news_;
         if (stopping_) maybe_stop(now);
         transport_.flush();
         flush_clients();
@@ -206,7 +198,8 @@ class Server {
         std::optional<ReplicaId> best;
         little_raft::Index reached;
         for (const auto& peer : replica_.status().progress) {
-            bool able = peer.id != id_ && !peer.lost && transport_.is_connected(peer.id);
+            bool able =
+                peer.id != id_ && peer.votes && !peer.lost && transport_.is_connected(peer.id);
             if (!able || (best && peer.match_index <= reached)) continue;
             best = peer.id;
             reached = peer.match_index;
@@ -225,6 +218,7 @@ class Server {
     /// Nobody is left without an answer: what still waits has an unknown outcome.
     void stop(int status) {
         machine_.refuse_pending_writes();
+        member_changes_.give_up();
         while (!writes_.waiters.empty()) end_write(writes_.first, Outcome::unknown, {});
         while (!reads_.waiters.empty()) end_read(reads_.first, Outcome::not_leader, {});
         flush_clients();
@@ -440,6 +434,8 @@ class Server {
             return take_write(client, *spec, words);
         else if (spec->kind == Kind::read)
             return take_read(client, *spec, words);
+        else if (spec->name == "raft" && MemberChanges::is_change(words))
+            return change_members(client, words), true;
         else
             ask_admin(*client, spec->name, words);
         answer_now(client);
@@ -452,6 +448,25 @@ class Server {
         figures_.waiting_reads = reads_.waiters.size();
         admin_.serve(client, name, words);
         news_ = true;  // Perhaps it asked for another leader.
+    }
+
+    void change_members(const std::shared_ptr<Client>& client, const Words& words) {
+        reply_.clear();
+        if (!is_leader()) {
+            reply_not_leader(reply_, id_, transport_, 0);
+            return answer_now(client);
+        }
+        std::uint64_t slot = client->open_slot();
+        auto ended = [this, client, slot](std::string_view error) {
+            if (!client->is_open) return;
+            reply_.clear();
+            error.empty() ? reply_ok(reply_) : reply_error(reply_, error);
+            client->fill(slot, reply_);
+            mark_dirty(client);
+        };
+        std::string_view refusal = member_changes_.begin(words, Clock::now(), ended);
+        if (!refusal.empty()) ended(refusal);
+        news_ = true;
     }
 
     /// A browser that was lured into talking to this port: nothing that it goes on to say counts.
@@ -583,6 +598,7 @@ class Server {
     ServerFigures figures_;
     Admin admin_{options_,          id_,      transport_, machine_, storage_,
                  replica_.status(), figures_, reply_};
+    MemberChanges member_changes_{id_, transport_, replica_.status(), options_.change_timeout};
     Waiters writes_, reads_;
     std::uint64_t write_bytes_ = 0;  // Of the writes that wait.
     std::optional<std::uint64_t> expiry_proposed_;

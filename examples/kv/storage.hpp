@@ -15,7 +15,6 @@
 #include <thread>
 
 #include "disk.hpp"
-#include "wire.hpp"
 
 namespace kv {
 
@@ -116,7 +115,7 @@ class LogTable {
         return run;
     }
 
-    void insert(Index first, std::span<const little_raft::Entry<Command>> entries) {
+    void insert(Index first, std::span<const Entry> entries) {
         std::string bytes;
         Writer writer(bytes);
         put_entries(writer, entries);
@@ -180,7 +179,7 @@ class Storage {
 
     // ----- What the library calls ----------------------------------------------------------------
 
-    little_raft::StoredState<Command> load() { return std::move(stored_); }
+    little_raft::StoredState<Command, Membership> load() { return std::move(stored_); }
 
     void save_vote(little_raft::Term term, std::optional<little_raft::ReplicaId> vote) {
         next_.vote = {term, vote};
@@ -234,6 +233,9 @@ class Storage {
     }
 
  private:
+    /// Of what the log holds; a program reads its own alone.
+    static constexpr std::uint64_t format = 2;
+
     /// What one sync writes.
     struct Job {
         std::shared_ptr<const Snapshot> snapshot;
@@ -276,9 +278,9 @@ class Storage {
         db_->run(LogTable::schema);
         Database::Statement select(*db_, "SELECT format, cluster, id FROM replica");
         if (!select()) {
-            Database::Statement insert(*db_, "INSERT INTO replica VALUES (1, ?, ?, 0, NULL, 0, 0)");
-            insert(cluster, replica);
-        } else if (select.number(0) != 1) {
+            Database::Statement insert(*db_, "INSERT INTO replica VALUES (?, ?, ?, 0, NULL, 0, 0)");
+            insert(format, cluster, replica);
+        } else if (select.number(0) != format) {
             throw DiskError(directory_ + " is of another version of this program");
         } else if (select.bytes(1) != cluster || select.number(2) != replica) {
             throw DiskError(directory_ + " belongs to replica " + std::to_string(select.number(2)) +
@@ -288,7 +290,7 @@ class Storage {
         }
         // What the last process wrote and did not sync becomes durable by a write that is synced,
         // since that syncs the whole file.
-        db_->run("UPDATE replica SET format = 1; PRAGMA wal_checkpoint(TRUNCATE)");
+        db_->run("UPDATE replica SET format = format; PRAGMA wal_checkpoint(TRUNCATE)");
         File(directory_, O_RDONLY | O_DIRECTORY | O_CLOEXEC).sync();
     }
 
@@ -361,9 +363,9 @@ class Storage {
     File lock_;
     SnapshotFile file_;
     std::optional<Database> db_;
-    std::optional<Statements> statements_;      // Only the thread uses it, once that is there.
-    little_raft::StoredState<Command> stored_;  // Until load() takes it.
-    std::optional<Snapshot> saved_snapshot_;    // Until the library takes it, at its start.
+    std::optional<Statements> statements_;  // Only the thread uses it, once that is there.
+    little_raft::StoredState<Command, Membership> stored_;  // Until load() takes it.
+    std::optional<Snapshot> saved_snapshot_;  // Until the library takes it, at its start.
     bool has_snapshot_ = false;
 
     Job next_;           // What was told since the last sync began.

@@ -32,13 +32,14 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 
 #include "wire.hpp"
 
 namespace kv {
 
 using asio::ip::tcp;
-using little_raft::ReplicaId;
+using little_raft::MembershipState, little_raft::ReplicaId;
 
 // ===== Addresses =================================================================================
 
@@ -335,13 +336,13 @@ struct TransportCounters {
     std::uint64_t connects = 0;         ///< Connections dialled that were welcomed.
     std::uint64_t refused_cluster = 0;  ///< Dialers of another cluster,
     std::uint64_t refused_secret = 0;   ///< ... without the secret or with a wrong one,
-    std::uint64_t refused_unknown = 0;  ///< ... that are no members, or meant somebody else,
+    std::uint64_t refused_unknown = 0;  ///< ... that were removed, or meant somebody else,
     std::uint64_t refused_garbage = 0;  ///< ... that did not speak this protocol, or not in time.
     std::uint64_t malformed = 0;        ///< Frames that held no message of their sender.
     std::uint64_t dropped = 0;          ///< Messages that found no connection, or a full queue.
 };
 
-/// Satisfies little_raft's Cluster and LeadershipTransfer.
+/// Satisfies little_raft's Cluster, LeadershipTransfer and Reconfigurable.
 class Transport {
  public:
     Transport(asio::io_context& io, TransportOptions options)
@@ -360,23 +361,25 @@ class Transport {
         std::error_code ignored;
         acceptor_.close(ignored);
         stopped_ = true;
+        removal_timer_.cancel();
         for (auto& [id, link] : links_) link->stop();
         for (const auto& session : std::exchange(sessions_, {})) session->channel->close();
     }
 
-    /// Whom to talk to from now on; this replica itself does no harm. Those that are no longer
-    /// named are hung up on.
-    void set_members(const std::map<ReplicaId, Address>& members) {
-        members_ = members;
-        for (auto link = links_.begin(); link != links_.end();) {
-            bool stays = members.contains(link->first);
-            if (!stays) link->second->stop();
-            link = stays ? std::next(link) : links_.erase(link);
-        }
-        for (const auto& [id, address] : members)
-            if (id != options_.id) dial(id, address);
-    }
+    /// Those in force, incoming and outgoing, and where they are.
     const std::map<ReplicaId, Address>& members() const { return members_; }
+    const Membership& membership() const { return membership_; }
+    /// Of those incoming.
+    const little_raft::Member* find_member(ReplicaId id) const {
+        for (const little_raft::Member& member : membership_.members)
+            if (member.id == id) return &member;
+        return nullptr;
+    }
+    /// Called when a change of the members can begin: who shall be members, if there is a wish.
+    std::function<std::optional<Membership>()> on_change_possible = [] { return std::nullopt; };
+    /// Called in a poll, with what became of a membership.
+    std::function<void(const Membership&, MembershipState)> on_membership = [](const auto&, auto) {
+    };
 
     bool has_received() const { return !received_.empty(); }
     bool is_connected(ReplicaId id) const {
@@ -387,7 +390,6 @@ class Transport {
     std::optional<ReplicaId> leader() const { return leader_; }
     /// Asks the replica to hand over, if it leads.
     void transfer_to(ReplicaId id) { transfer_ = id; }
-    bool has_pending() const { return transfer_.has_value(); }
     /// Called at the end of a poll in which another leader, or none, became known.
     std::function<void()> on_leader = [] {};
 
@@ -415,6 +417,12 @@ class Transport {
     std::optional<ReplicaId> get_pending_transfer() {
         return std::exchange(transfer_, std::nullopt);
     }
+    std::optional<Membership> get_pending_membership() { return on_change_possible(); }
+    void register_membership(const Membership& membership, MembershipState state) {
+        if (state == MembershipState::queued) enter(membership);
+        if (state == MembershipState::applied) settle(membership);
+        on_membership(membership, state);
+    }
     void register_lost_disk(ReplicaId id) {
         spdlog::critical(
             "replica {} no longer has what it had acknowledged: its disk was lost or restored. "
@@ -427,7 +435,61 @@ class Transport {
     static constexpr std::size_t handshake_frame_max = 1024;
     static constexpr std::size_t sessions_max = 256;
     static constexpr std::chrono::seconds handshake_timeout{2};
-    static constexpr std::string_view protocol = "little_raft kv 1";
+    static constexpr std::chrono::seconds farewell{2};  // Until whoever was removed is hung up on.
+    static constexpr std::string_view protocol = "little_raft kv 2";
+
+    // ----- Members -------------------------------------------------------------------------------
+
+    void enter(const Membership& membership) {
+        membership_ = membership;
+        members_.clear();
+        for (const auto* half : {&membership.outgoing, &membership.members})
+            for (const little_raft::Member& member : *half) {
+                auto address = Address::parse(member.address);
+                if (address) members_.insert_or_assign(member.id, *address);
+            }
+        for (const auto& [id, address] : members_) {
+            removed_.erase(id);
+            if (id != options_.id) dial(id, address);
+        }
+        if (membership.outgoing.empty()) part_later();
+    }
+
+    /// This can no longer be lost, so whom it removes is let in no more.
+    void settle(const Membership& membership) {
+        for (const auto& member : membership.outgoing) leaving_.insert(member.id);
+        if (!membership.outgoing.empty()) return;
+        // Liveness: what is in force may have gone on from here, and come to nothing.
+        for (const auto& member : membership.members) leaving_.erase(member.id);
+        for (ReplicaId id : std::exchange(leaving_, {}))
+            if (!members_.contains(id)) removed_.insert(id);
+        part_later();
+    }
+
+    /// Hangs up on those who were removed when they have heard of it, as a rule; if that is this
+    /// one, on all others.
+    void part_later() {
+        removal_timer_.expires_after(farewell);
+        removal_timer_.async_wait([this](std::error_code cancelled) {
+            if (cancelled || stopped_) return;
+            bool removed = removed_.contains(options_.id);
+            for (ReplicaId id : removed_) hang_up_on(id);
+            for (const auto& [id, link] : std::map(links_))
+                if (removed || (!members_.contains(id) && !is_guest(id))) forget(id);
+        });
+    }
+
+    void forget(ReplicaId id) {
+        auto link = links_.find(id);
+        if (link == links_.end()) return;
+        link->second->stop();
+        links_.erase(link);
+    }
+
+    bool is_guest(ReplicaId id) const {
+        return std::any_of(sessions_.begin(), sessions_.end(),
+                           [&](const auto& session) { return session->from == id; });
+    }
 
     // ----- Dialling ------------------------------------------------------------------------------
 
@@ -609,6 +671,9 @@ class Transport {
         session->timer.cancel();
         if (!session->from && session->handshake.cluster.empty()) ++counters_.refused_garbage;
         std::erase(sessions_, session);
+        // Whoever is no member is of interest as long as it talks to this replica: see admit().
+        if (session->from && !members_.contains(*session->from) && !is_guest(*session->from))
+            forget(*session->from);
     }
 
     bool admit(Session& session, std::string_view frame) {
@@ -629,10 +694,11 @@ class Transport {
             return refuse(session, counters_.refused_cluster, "this is another cluster");
         if (!equals_secret(proof, said.proof(options_.secret, "dialer")))
             return refuse(session, counters_.refused_secret, "the secret is wrong");
-        // A replica that knows no member yet waits for whoever adds it.
-        if (said.to != options_.id.value || said.from == said.to ||
-            (!members_.empty() && !members_.contains({said.from})))
-            return refuse(session, counters_.refused_unknown, "no member that I know");
+        if (said.to != options_.id.value || said.from == said.to)
+            return refuse(session, counters_.refused_unknown, "that is another replica");
+        if (removed_.contains({said.from}))
+            return refuse(session, counters_.refused_unknown,
+                          "replica " + std::to_string(said.from) + " was removed");
         session.channel->send([&](std::string& out) {
             Writer(out).bytes(said.proof(options_.secret, "acceptor")).bytes({});
         });
@@ -641,7 +707,9 @@ class Transport {
         hang_up_on({said.from});
         session.from = ReplicaId{said.from};
         session.timer.cancel();
-        if (members_.empty()) dial(*session.from, *address);
+        // Who has proved to be of this cluster may be a member of which this replica has not heard:
+        // it adds this one, or it was added while this one was away. It must have its answers.
+        if (!links_.contains(*session.from)) dial(*session.from, *address);
         return true;
     }
 
@@ -675,10 +743,13 @@ class Transport {
     asio::io_context& io_;
     TransportOptions options_;
     tcp::acceptor acceptor_;
-    asio::steady_timer accept_timer_{io_};
+    asio::steady_timer accept_timer_{io_}, removal_timer_{io_};
     asio::ssl::context context_;
     std::minstd_rand random_{std::random_device()()};
-    std::map<ReplicaId, Address> members_;
+    Membership membership_;                 // In force,
+    std::map<ReplicaId, Address> members_;  // ... and who that is.
+    // Those that go out when what is under way is settled, and those that have gone.
+    std::set<ReplicaId> leaving_, removed_;
     std::map<ReplicaId, std::shared_ptr<Link>> links_;
     std::vector<std::shared_ptr<Session>> sessions_;
     std::vector<Message> received_;

@@ -11,20 +11,45 @@
 
 namespace kv {
 
-using Message = little_raft::Message<Command, std::string>;
-using Entries = std::vector<little_raft::Entry<Command>>;
+using little_raft::Membership;
+using Message = little_raft::Message<Command, std::string, Membership>;
+using Entry = little_raft::Entry<Command, Membership>;
+using Entries = std::vector<Entry>;
 
-/// How many, and each one's term and what it says: an empty string if it has no command, since no
-/// command is packed as that.
-inline void put_entries(Writer& out, std::span<const little_raft::Entry<Command>> entries) {
+/// More than any cluster needs; what names more is no membership.
+inline constexpr std::size_t members_max = 100;
+/// Of the text of an address: a name of 255 bytes, two ports, and what stands between.
+inline constexpr std::size_t address_bytes_max = 280;
+
+inline void put_membership(Writer& out, const Membership& membership) {
+    for (const auto* half : {&membership.members, &membership.outgoing}) {
+        out.number(half->size());
+        for (const auto& [id, address, learner] : *half)
+            out.number(id.value).bytes(address).number(learner);
+    }
+}
+
+inline Membership take_membership(Reader& in) {
+    Membership membership;
+    for (auto* half : {&membership.members, &membership.outgoing})
+        for (auto count = in.number_below(members_max + 1); count > 0 && !in.failed(); --count) {
+            little_raft::Member member{{in.number()}, std::string(in.bytes(address_bytes_max))};
+            member.learner = in.number_below(2) == 1;
+            half->push_back(std::move(member));
+        }
+    return membership;
+}
+
+/// How many, and each one's term and what it says: a command or, behind an empty string, since no
+/// command is packed as that, a membership.
+inline void put_entries(Writer& out, std::span<const Entry> entries) {
     out.number(entries.size());
     for (const auto& [term, content] : entries) {
         out.number(term.value);
-        const auto* command = std::get_if<Command>(&content);
-        if (command)
+        if (const auto* command = std::get_if<Command>(&content))
             out.bytes(*command->body).number(command->id.process).number(command->id.number);
         else
-            out.bytes({});
+            put_membership(out.bytes({}), *std::get_if<Membership>(&content));
     }
 }
 
@@ -34,9 +59,11 @@ inline Entries take_entries(Reader& in) {
     std::uint64_t count = in.number();
     entries.reserve(std::min({count, in.remaining(), std::uint64_t{4096}}));
     for (; count > 0 && !in.failed(); --count) {
-        little_raft::Entry<Command> entry{{in.number()}, little_raft::Noop{}};
+        Entry entry{{in.number()}, {}};
         std::string_view body = in.bytes();
-        if (!body.empty())
+        if (body.empty())
+            entry.command = take_membership(in);
+        else
             entry.command =
                 Command{{in.number(), in.number()}, std::make_shared<const std::string>(body)};
         entries.push_back(std::move(entry));
@@ -47,8 +74,8 @@ inline Entries take_entries(Reader& in) {
 namespace detail {
 using little_raft::Duration, little_raft::Index, little_raft::LogPosition, little_raft::Term,
     little_raft::Time;
-using Append = little_raft::AppendEntries<Command>;
-using Install = little_raft::InstallSnapshot<std::string>;
+using Append = little_raft::AppendEntries<Command, Membership>;
+using Install = little_raft::InstallSnapshot<std::string, Membership>;
 using little_raft::AppendEntriesResponse, little_raft::RequestVote,
     little_raft::RequestVoteResponse, little_raft::TimeoutNow;
 
@@ -118,6 +145,7 @@ inline void put(Writer& out, const Install& request) {
     put(out, request.last_included);
     out.number(request.offset).bytes(request.data).number(request.done);
     put(out, request.sent);
+    put_membership(out, request.membership);
 }
 inline void take(Reader& in, Install& request) {
     request.last_included = take_position(in);
@@ -125,6 +153,7 @@ inline void take(Reader& in, Install& request) {
     request.data = in.bytes();
     request.done = take_flag(in);
     request.sent = take_time(in);
+    request.membership = take_membership(in);
 }
 
 inline void put(Writer&, const TimeoutNow&) {}

@@ -2,8 +2,8 @@
 // given to a replica with the store behind it, as if they came from its peers.
 //
 // Besides what the sanitizers see: what is decoded is encoded to what is decoded as the same; the
-// replica neither stops nor applies what is not committed; and a snapshot that is no state of a
-// store is refused as such.
+// replica neither stops nor applies what is not committed; a snapshot that is no state of a store
+// is refused as such; and no membership is larger than the limits say.
 #include <map>
 
 #include "../commands.hpp"
@@ -22,13 +22,22 @@ struct Network {
     std::vector<Message> receive_messages() { return std::exchange(incoming, {}); }
     bool halt() const { return false; }
     void register_leader(std::optional<ReplicaId>) {}
+    std::optional<kv::Membership> get_pending_membership() { return std::nullopt; }
+    void register_membership(const kv::Membership& membership, little_raft::MembershipState) {
+        for (const auto* half : {&membership.members, &membership.outgoing}) {
+            EXPECT(half->size() <= kv::members_max);
+            for (const auto& member : *half) EXPECT(member.address.size() <= kv::address_bytes_max);
+        }
+    }
 };
+
+using Snapshot = little_raft::Snapshot<std::string, kv::Membership>;
 
 struct Machine {
     using Transition = kv::Command;
     using SnapshotData = std::string;
     std::optional<kv::Store> store_;  // Its slots take long to make: only if one is needed.
-    std::optional<little_raft::Snapshot<std::string>> snapshot;
+    std::optional<Snapshot> snapshot;
 
     kv::Store& store() { return store_ ? *store_ : store_.emplace(); }
 
@@ -43,12 +52,13 @@ struct Machine {
         if (spec && spec->run && kv::fits(*spec, words.size())) spec->run(store(), words, reply);
     }
     std::vector<kv::Command> get_pending_transitions() { return {}; }
-    std::optional<little_raft::Snapshot<std::string>> get_snapshot() { return snapshot; }
-    std::string create_snapshot(little_raft::Index index, little_raft::Term term) {
-        snapshot = {{term, index}, store().save()};
+    std::optional<Snapshot> get_snapshot() { return snapshot; }
+    std::string create_snapshot(little_raft::Index index, little_raft::Term term,
+                                const kv::Membership& membership) {
+        snapshot = {{term, index}, store().save(), membership};
         return snapshot->data;
     }
-    void set_snapshot(const little_raft::Snapshot<std::string>& installed) {
+    void set_snapshot(const Snapshot& installed) {
         snapshot = installed;
         if (!store().load(installed.data)) EXPECT(store().size() == 0);
     }
@@ -66,8 +76,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace std::chrono_literals;
     Network network;
     Machine machine;
-    little_raft::Replica replica{
-        ReplicaId{1}, {ReplicaId{2}, ReplicaId{3}}, network, machine, {.snapshot_delta = 4}};
+    const std::vector<little_raft::Member> members{{{1}, "a:1@2"}, {{2}, "b:1@2"}, {{3}, "c:1@2"}};
+    little_raft::Replica replica{ReplicaId{1}, members, network, machine, {.snapshot_delta = 4}};
     little_raft::Time now{};
     std::string_view rest(reinterpret_cast<const char*>(data), size);
     while (rest.size() >= 2) {
