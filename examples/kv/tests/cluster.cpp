@@ -16,6 +16,10 @@ std::vector<std::string> Cluster::command_of(std::size_t i, const std::filesyste
             tells_secret = tells_secret || word == "--secret-file";
     }
     if (!tells_secret) command.insert(command.end(), {"--secret-file", secret_.string()});
+    if (i >= options_.replicas) {
+        command.insert(command.end(), {"--join", "--address", full_address(i)});
+        return command;
+    }
     command.push_back("--bootstrap");
     for (std::size_t j = 0; j < options_.replicas; ++j) {
         command.push_back(std::to_string(j + 1) + "=" + full_address(j));
@@ -34,6 +38,23 @@ Process Cluster::start_impostor(std::size_t i, const std::vector<std::string>& a
     std::filesystem::path files = files_.path() / "impostor";
     std::filesystem::remove_all(files);
     return Process::start({command_of(i, files, arguments), log(i)});
+}
+
+Reply ask(Cluster& cluster, std::size_t replica, const std::vector<std::string>& command) {
+    Client client(cluster.client_address(replica), 2s);
+    Reply reply;
+    bool answers = wait_until([&] {
+        reply = client.call(command);
+        return !was_refused(reply) && !is_unknown(reply);
+    });
+    if (!answers)
+        throw std::runtime_error("replica " + std::to_string(replica + 1) + " answers " +
+                                 reply.show() + cluster.logs());
+    return reply;
+}
+
+Reply write(Cluster& cluster, const std::vector<std::string>& command) {
+    return ask(cluster, cluster.wait_for_leader(), command);
 }
 
 }  // namespace kv_tests

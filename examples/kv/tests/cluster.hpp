@@ -30,8 +30,9 @@ constexpr Milliseconds election_timeout_max{1'000};
 class Cluster;
 
 struct ClusterOptions {
-    std::size_t replicas = 3;
-    Wire* wire = nullptr;  ///< Replica 0 is node 1, and so on; without it, all are on loopback.
+    std::size_t replicas = 3;  ///< Its first members, which are started.
+    std::size_t spares = 0;    ///< Those that may join later; they have ids and addresses.
+    Wire* wire = nullptr;      ///< Replica 0 is node 1, and so on; without it, all are on loopback.
     std::vector<std::string> arguments = {};  ///< More of the server's options, for every replica.
     bool broken_disks = false;                ///< Each replica's disk can be broken by disk().
     std::function<void(Cluster&)> prepare = {};  ///< Called when directories are there.
@@ -43,7 +44,7 @@ class Cluster {
 
     explicit Cluster(Options options) : options_(std::move(options)) {
         std::ofstream(secret_) << secret() << "\n";
-        for (std::size_t i = 0; i < options_.replicas; ++i) add_replica();
+        for (std::size_t i = 0; i < options_.replicas + options_.spares; ++i) add_replica();
         if (options_.prepare) options_.prepare(*this);
         for (std::size_t i = 0; i < options_.replicas; ++i) start(i);
     }
@@ -150,5 +151,11 @@ class Cluster {
     std::filesystem::path secret_ = files_.path() / "secret";
     std::vector<std::unique_ptr<Replica>> replicas_;
 };
+
+/// What one replica answers once it answers at all.
+Reply ask(Cluster& cluster, std::size_t replica, const std::vector<std::string>& command);
+
+/// A write, by whoever leads. Only for writes that may be done twice.
+Reply write(Cluster& cluster, const std::vector<std::string>& command);
 
 }  // namespace kv_tests

@@ -220,6 +220,9 @@ std::vector<Mistake> mistakes_in(const std::filesystem::path& directory) {
     return {
         {{}, 2, "--id"},
         {with({}), 2, "--bootstrap"},
+        {with({"--join"}), 2, "--address"},
+        {with({"--join", "--address", "nonsense"}), 2, "--address"},
+        {with({"--join", "--bootstrap", one}), 2, "--join"},
         {with({"--bootstrap", one, "--nonsense"}), 2, "--nonsense"},
         {with({"--bootstrap", "nonsense"}), 2, "nonsense"},
         {with({"--bootstrap", "1=host"}), 2, "1=host"},

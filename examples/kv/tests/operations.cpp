@@ -9,23 +9,6 @@ namespace kv_tests {
 
 namespace {
 
-/// What one replica answers once it answers at all.
-Reply ask(Cluster& cluster, std::size_t replica, const std::vector<std::string>& command) {
-    Client client(cluster.client_address(replica), 2s);
-    Reply reply;
-    bool answers = wait_until([&] {
-        reply = client.call(command);
-        return !was_refused(reply) && !is_unknown(reply);
-    });
-    REQUIRE_MESSAGE(answers, "replica ", replica + 1, " answers ", reply.show(), cluster.logs());
-    return reply;
-}
-
-/// A write, by whoever leads. Only for writes that may be done twice.
-Reply write(Cluster& cluster, const std::vector<std::string>& command) {
-    return ask(cluster, cluster.wait_for_leader(), command);
-}
-
 std::vector<std::string> items_of(const std::string& shown) {
     std::vector<std::string> items;
     std::istringstream in(shown);

@@ -90,6 +90,15 @@ std::string message(const std::vector<std::uint64_t>& numbers) {
 
 constexpr std::uint64_t huge = ~std::uint64_t{0};
 
+/// Who belongs to the cluster, as an entry that is appended has it: so many members are claimed,
+/// and one is named.
+std::string membership(std::uint64_t claimed, const std::string& address, std::uint64_t learner) {
+    std::string bytes = message({2, 3, 1, 1, 0, 0, 0, 1, 1});
+    kv::Writer writer(bytes);
+    writer.bytes({}).number(claimed).number(4).bytes(address).number(learner);
+    return bytes + message({0, 0, 0});
+}
+
 /// In the place of replica 3, towards replica 1.
 constexpr std::size_t place = 2, victim = 0;
 
@@ -115,6 +124,11 @@ std::vector<std::string> no_messages() {
             message({0, 3, 1, 1, 2, 0, 0, 0}),
             message({2, 3, 1, 1, 0, 0, 0, huge}),
             message({2, 3, 1, 1, 0, 0, 0, 1'000'000, 1}),
+            membership(2, "host:1@2", 0),
+            membership(huge, "host:1@2", 0),
+            membership(1, std::string(281, 'x'), 0),
+            membership(1, "host:1@2", 2),
+            membership(101, "host:1@2", 0) + std::string(100'000, '\0'),
             std::string(100'000, '\x92')};
 }
 
