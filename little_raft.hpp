@@ -1495,7 +1495,7 @@ class Replica {
     }
 
     /// Called when the log, as it ends now, may have another one in force than before. A leader
-    /// keeps what it knows of those who stay, and for now those who do not. Safety: whoever is
+    /// keeps what it knows of those who stay, and of who goes until told so. Safety: whoever is
     /// added is not known to have heard anything.
     void adopt_membership() requires reconfigurable {
         Index at = log_.last.index;
