@@ -983,23 +983,22 @@ class Replica {
         if constexpr (durable) stored = storage_->load();
         Snapshot<D, Config> snapshot = {{}, {}, applied_};
         if constexpr (snapshotting) snapshot = machine_->get_snapshot().value_or(snapshot);
-        // Safety: what came before the log is known before it is read: who may lead depends on it.
         applied_ = snapshot.membership;
-        adopt_membership();
         status_.term = stored.term;
         status_.voted_for = stored.voted_for;
         log_.compact(stored.last_included);
         for (Entry& entry : stored.entries) {
             require(entry.term >= log_.last.term && entry.term <= status_.term,
                     "the terms of the stored log make no sense");
-            append(std::move(entry));
+            log_.append(std::move(entry));
         }
         stable_index_ = log_.last.index;
         LogPosition at = snapshot.last_included;
         require((at.index == Index{}) == (at.term == Term{}), "the snapshot lacks index or term");
         // Between them there would be entries that nobody can apply.
         require(at.index >= log_.base.index, "the log begins after the machine's snapshot");
-        if (status_.fault || at.index == Index{}) return;
+        if (status_.fault) return;
+        if (at.index == Index{}) return adopt_membership();
         restore(snapshot);
         // The process may have ended between saving a leader's snapshot and writing the term.
         if (at.term > status_.term) enter_term(at.term, std::nullopt);
@@ -1136,11 +1135,11 @@ class Replica {
         bool pre_vote = role != Role::candidate;
         become(role, {status_.term.value + (pre_vote ? 0 : 1)}, status_.id);
         reset_election_timer();
-        if (role == Role::follower) return;
         status_.counters.elections_started += pre_vote ? 0 : 1;
-        for (const Progress& voter : status_.progress)
-            voter.id == status_.id ? answer(voter.id, RequestVoteResponse{pre_vote, true})
-                                   : answer(voter.id, RequestVote{pre_vote, log_.last, transfer});
+        for (const Progress& p : status_.progress)
+            if (role != Role::follower && (p.votes || p.votes_outgoing))
+                p.id == status_.id ? answer(p.id, RequestVoteResponse{pre_vote, true})
+                                   : answer(p.id, RequestVote{pre_vote, log_.last, transfer});
     }
 
     /// [Raft Figure 2, RequestVote RPC, receiver]. A PreVote asks about the next term, in which
@@ -1153,6 +1152,9 @@ class Replica {
             enter_term(status_.term, message.from);
             reset_election_timer();
         }
+        // Liveness: whoever asks cannot win without this vote, nor with it. So even one that has
+        // none by its own log may have to lead, until the next membership comes.
+        if (request.last_log < log_.last) left_at_ = {absurd};
         answer(message.from, RequestVoteResponse{request.pre_vote, granted});
     }
 
@@ -1234,7 +1236,7 @@ class Replica {
             own_.push_back({{entry.term, log_.last.index + 1}, taken->get_id(), bytes_of(entry)});
             own_bytes_ += own_.back().bytes;
         }
-        append(std::move(entry));
+        if (log_.append(std::move(entry)).command.index() == 0) adopt_membership();
         duty_.unsent = true;
     }
 
@@ -1380,9 +1382,11 @@ class Replica {
             LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index, "committed entries stay");
             log_.truncate_from(prev.index + held + 1);
             stable_index_ = detail::least(stable_index_, prev.index + held);
-            if (membership_index_ > log_.last.index) adopt_membership();
         }
-        for (std::uint64_t i = held; i < tail.size(); ++i) append(std::move(tail[i]));
+        bool changes = membership_index_ > log_.last.index;
+        for (std::uint64_t i = held; i < tail.size(); ++i)
+            changes |= log_.append(std::move(tail[i])).command.index() == 0;
+        if (changes) adopt_membership();
         // Safety: only this much is known to equal the leader's log, however long this one is.
         Index commit = detail::least(leader_commit, prev.index + tail.size());
         status_.commit_index = detail::greatest(status_.commit_index, commit);
@@ -1489,25 +1493,21 @@ class Replica {
     // leads goes on to the members alone. A leader that is none of them leads until this is
     // committed, too; then it hands over to the first voter that has everything [PhD 4.2.2].
 
-    /// Every entry gets into the log this way.
-    void append(Entry&& entry) {
-        if (log_.append(std::move(entry)).command.index() == 0) adopt_membership();
-    }
-
-    /// Called when the log, as it ends now, may have another one in force than before. A leader
-    /// keeps what it knows of those who stay, and of who goes until told so. Safety: whoever is
-    /// added is not known to have heard anything.
+    /// Called when the log, as it ends now, may have another one in force than before: goes through
+    /// all that are not applied, the last of which it is. What is known of those who stay is kept,
+    /// and of who goes until that is applied. Safety: whoever is added is not known to have heard
+    /// anything.
     void adopt_membership() requires reconfigurable {
-        Index at = log_.last.index;
-        while (at > status_.last_applied && log_[at].command.index() != 0) at = at - 1;
-        membership_index_ = at;
-        membership_ = at > status_.last_applied ? *std::get_if<0>(&log_[at].command) : applied_;
-        if (status_.role != Role::leader) status_.progress.resize(1);
-        for (Progress& p : status_.progress) p.votes = p.votes_outgoing = p.member = false;
-        for (const Member& m : membership_.members) progress_of(m.id).votes |= !m.learner;
-        for (const Member& m : membership_.outgoing) progress_of(m.id).votes_outgoing |= !m.learner;
-        const Progress& own = progress_of(status_.id);
-        left_at_ = own.votes || own.votes_outgoing ? Index{absurd} : detail::least(left_at_, at);
+        for (Index i = status_.last_applied; i <= log_.last.index; ++i) {
+            if (i > status_.last_applied && log_[i].command.index() != 0) continue;
+            membership_index_ = i;
+            membership_ = i > status_.last_applied ? *std::get_if<0>(&log_[i].command) : applied_;
+            for (Progress& p : status_.progress) p.votes = p.votes_outgoing = p.member = false;
+            for (auto& m : membership_.members) progress_of(m.id).votes |= !m.learner;
+            for (auto& m : membership_.outgoing) progress_of(m.id).votes_outgoing |= !m.learner;
+            const Progress& own = progress_of(status_.id);
+            left_at_ = own.votes || own.votes_outgoing ? Index{absurd} : detail::least(left_at_, i);
+        }
         cluster_->register_membership(membership_, queued);
     }
 
