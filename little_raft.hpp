@@ -906,7 +906,7 @@ class Replica {
         take_pending_transitions();
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
-        replicate();
+        if (duty_.unsent || now_ >= duty_.heartbeat_deadline) replicate();
         if (!status_.fault) persist();
         if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
             become(Role::follower, status_.term);
@@ -1226,13 +1226,14 @@ class Replica {
                         log_.last.index - status_.commit_index >= options_.uncommitted_entries_max;
             auto state = !leads ? abandoned_not_leader : full ? abandoned_overloaded : queued;
             machine_->register_transition_state(std::get_if<T>(&entry.command)->get_id(), state);
-            if (state == queued) append_as_leader(std::move(entry));
+            if (state == queued) append_as_leader(std::move(entry), std::get_if<T>(&entry.command));
         }
     }
 
-    /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property.
-    void append_as_leader(Entry&& entry) {
-        if (const T* taken = std::get_if<T>(&entry.command)) {
+    /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property. `taken` is the
+    /// transition in it, if one is.
+    void append_as_leader(Entry&& entry, const T* taken = nullptr) {
+        if (taken) {
             own_.push_back({{entry.term, log_.last.index + 1}, taken->get_id(), bytes_of(entry)});
             own_bytes_ += own_.back().bytes;
         }
@@ -1244,7 +1245,6 @@ class Replica {
     /// heartbeat that does not wait for its time.
     void replicate() {
         bool beats = now_ >= duty_.heartbeat_deadline;
-        if (!duty_.unsent && !beats) return;
         if (beats) duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         maybe_commit();  // So that the news of a commit travels with what else there is.
         bool asks = duty_.asks && led_until() < stamp_ - Duration(1);
