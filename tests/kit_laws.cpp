@@ -18,6 +18,8 @@ using little_raft::AppendEntriesResponse;
 using little_raft::Entry;
 using little_raft::Index;
 using little_raft::LogPosition;
+using little_raft::Member;
+using little_raft::Membership;
 using little_raft::Progress;
 using little_raft::RequestVote;
 using little_raft::RequestVoteResponse;
@@ -44,10 +46,10 @@ Limits small_limits() {
 
 /// Three replicas that live, have empty disks and do only what a test makes up.
 struct Cluster {
-    Ghost ghost{3, small_limits()};
+    Ghost ghost;
     std::vector<Status> statuses = std::vector<Status>(3);
 
-    Cluster() {
+    explicit Cluster(const Limits& limits = small_limits()) : ghost(3, limits) {
         for (std::size_t i = 0; i < 3; ++i) {
             statuses[i].id = id_of(i);
             statuses[i].first_log_index = Index{1};
@@ -578,10 +580,10 @@ TEST_CASE("Bounded Memory: applied entries, uncommitted entries, the window, and
 
     Cluster uncommitted;
     uncommitted.elect_and_commit();
-    for (int k = 0; k < 3; ++k) uncommitted.append(0, 1);
+    for (int k = 0; k < 3; ++k) uncommitted.append(0, 1, uncommitted.ghost.proposed(0));
     uncommitted.poll(0);
     CHECK(uncommitted.broken() == "nothing");
-    uncommitted.append(0, 1);
+    uncommitted.append(0, 1, uncommitted.ghost.proposed(0));
     uncommitted.poll(0);
     CHECK(uncommitted.broken() == "Bounded Memory");
 
@@ -718,4 +720,285 @@ TEST_CASE("Faults Have Causes: a fault for nothing, and none where one is due") 
     Cluster goes_on;
     goes_on.ghost.polled(0, goes_on.statuses[0], Time{}, Time::max(), true);
     CHECK(goes_on.broken() == "Faults Have Causes");
+}
+
+// ----- Laws of members that change ---------------------------------------------------------------
+
+namespace {
+/// Replicas 0 and 1 are the members, 2 is none. Where nothing else is said, 0 leads term 1, and
+/// both have its first entry, which is committed.
+struct ChangingCluster : Cluster {
+    Membership founding = founders(3, 1);
+    Membership wanted{{{id_of(1), "x"}, {id_of(2), "x"}}};
+    Membership joint{wanted.members, founding.members};
+
+    explicit ChangingCluster(bool is_elected = true) : Cluster(limits()) {
+        for (std::size_t i = 0; i < 2; ++i) use(i, founding);
+        if (!is_elected) return;
+        elect();
+        append(0, 1, founding);
+        poll(0);
+        append(1, 1, founding);
+        poll(1);
+        commit(0, 1);
+        tell(0, founding, TransitionState::applied);
+        poll(0);
+    }
+    static Limits limits() {
+        Limits limits = small_limits();
+        limits.members_change = true;
+        limits.newcomers = 1;
+        return limits;
+    }
+    void elect() {
+        enter(0, 1, 0);
+        enter(1, 1, 0);
+        send(1, 0, 1, RequestVoteResponse{false, true});
+        statuses[0].role = Role::leader;
+        statuses[0].leader = id_of(0);
+    }
+    /// Its Status says so.
+    void use(std::size_t i, const Membership& membership) {
+        Electorate electorate = Electorate::of(membership);
+        statuses[i].progress.clear();
+        for (std::size_t k = 0; k < 3; ++k) {
+            statuses[i].progress.push_back({.id = id_of(k),
+                                            .votes = contains(electorate.voters, k),
+                                            .votes_outgoing = contains(electorate.outgoing, k),
+                                            .next_index = Index{1}});
+        }
+    }
+    void tell(std::size_t i, const Membership& membership, TransitionState state) {
+        Index end = ghost.disk(i).log.last_index();
+        ghost.membership_reported(i, membership, state, statuses[i].last_applied, end);
+    }
+    using Cluster::append;
+    void append(std::size_t i, std::uint64_t term, const Membership& membership) {
+        ghost.know(membership);
+        append(i, term, number_of(membership));
+        tell(i, membership, TransitionState::queued);
+        use(i, membership);
+    }
+    /// Replica 0 is asked, and takes it.
+    void ask(const Membership& membership) {
+        ghost.change_asked(0, membership);
+        ghost.change_taken(0, membership);
+    }
+    void begin() {
+        ask(wanted);
+        append(0, 1, joint);
+        poll(0);
+    }
+    /// As far as replica 0 is concerned.
+    void end() {
+        append(1, 1, joint);
+        append(2, 1, founding);
+        append(2, 1, joint);
+        commit(0, 2);
+        tell(0, joint, TransitionState::committed);
+        tell(0, joint, TransitionState::applied);
+        poll(0);
+    }
+};
+}  // namespace
+
+TEST_CASE("members that change as they should break no law") {
+    ChangingCluster cluster;
+    cluster.enter(2, 1);
+    cluster.begin();
+    cluster.end();
+    cluster.append(0, 1, cluster.wanted);
+    cluster.poll(0);
+    cluster.ghost.rested(0);
+    CHECK(cluster.broken() == "nothing");
+    CHECK(cluster.ghost.coverage()[Event::change_begun] == 1);
+    CHECK(cluster.ghost.coverage()[Event::change_committed] == 1);
+    CHECK(cluster.ghost.coverage()[Event::joint_left] == 1);
+    CHECK(cluster.ghost.coverage()[Event::leader_removed] > 0);
+}
+
+TEST_CASE("Votes Are Earned: a leader that no majority of the members elected") {
+    ChangingCluster cluster(false);
+    cluster.enter(0, 1, 0);
+    cluster.enter(2, 1, 0);
+    cluster.send(2, 0, 1, RequestVoteResponse{false, true});  // No member.
+    cluster.statuses[0].role = Role::leader;
+    cluster.statuses[0].leader = id_of(0);
+    cluster.append(0, 1, cluster.founding);
+    cluster.poll(0);
+    CHECK(cluster.broken() == "Votes Are Earned");
+}
+
+TEST_CASE("Commit Rule: a majority of one half only of a joint membership, or of the union") {
+    ChangingCluster cluster;
+    cluster.enter(2, 1);
+    cluster.begin();
+    cluster.append(2, 1, cluster.founding);
+    cluster.append(2, 1, cluster.joint);  // Two of three have it, and one of each half.
+    cluster.commit(0, 2);
+    cluster.poll(0);
+    CHECK(cluster.broken() == "Commit Rule");
+}
+
+TEST_CASE("Last Membership In Force: another one, other votes, no vote at all, a false snapshot") {
+    const std::string law = "Last Membership In Force";
+    ChangingCluster other;
+    other.ghost.know(other.joint);
+    other.append(1, 1, number_of(other.joint));  // And nobody is told.
+    other.poll(1);
+    CHECK(other.broken() == law);
+
+    ChangingCluster cut;
+    cut.append(1, 1, cut.joint);
+    cut.poll(1);
+    CHECK(cut.broken() == "nothing");
+    cut.truncate(1, 2);
+    cut.poll(1);
+    CHECK(cut.broken() == law);
+
+    ChangingCluster votes;
+    votes.statuses[1].progress[2].votes = true;
+    votes.poll(1);
+    CHECK(votes.broken() == law);
+    ChangingCluster outgoing;
+    outgoing.begin();
+    outgoing.statuses[0].progress[1].votes_outgoing = false;
+    outgoing.poll(0);
+    CHECK(outgoing.broken() == law);
+
+    ChangingCluster outsider;
+    outsider.statuses[1].role = Role::candidate;
+    outsider.poll(1);
+    CHECK(outsider.broken() == "nothing");
+    outsider.ghost.vote_asked(2);  // Somebody counts on it, ...
+    outsider.statuses[2].role = Role::pre_candidate;
+    outsider.poll(2);
+    CHECK(outsider.broken() == "nothing");
+    outsider.poll(2);
+    outsider.tell(2, {}, TransitionState::queued);  // ... until it is told again who are members.
+    outsider.poll(2);
+    CHECK(outsider.broken() == law);
+
+    ChangingCluster snapshot;
+    snapshot.begin();
+    snapshot.ghost.snapshot_taken(Index{1}, snapshot.founding);
+    snapshot.poll(0);
+    CHECK(snapshot.broken() == "nothing");
+    snapshot.ghost.snapshot_taken(Index{1}, snapshot.joint);
+    snapshot.poll(0);
+    CHECK(snapshot.broken() == law);
+}
+
+TEST_CASE("Last Membership In Force: who was removed may stand until it knows that for committed") {
+    ChangingCluster cluster;
+    cluster.enter(2, 1);
+    cluster.begin();
+    cluster.end();
+    for (std::size_t i = 0; i < 3; ++i) cluster.append(i, 1, cluster.wanted);
+    ChangingCluster unaware = cluster;
+    unaware.poll(0);
+    unaware.statuses[0].role = Role::candidate;
+    unaware.poll(0);
+    CHECK(unaware.broken() == "nothing");
+    cluster.commit(0, 3);
+    cluster.poll(0);
+    CHECK(cluster.ghost.committed().size() == 3);
+    cluster.statuses[0].role = Role::candidate;
+    cluster.poll(0);
+    CHECK(cluster.broken() == "Last Membership In Force");
+}
+
+TEST_CASE("Members Change in Order: every step that is none") {
+    const std::string law = "Members Change in Order";
+    auto broken_by = [](const Membership& next, bool asks = true) {
+        ChangingCluster cluster;
+        if (asks) cluster.ask({next.members});
+        cluster.append(0, 1, next);
+        cluster.poll(0);
+        return cluster.broken();
+    };
+    ChangingCluster good;
+    CHECK(broken_by(good.joint) == "nothing");
+    CHECK(broken_by(good.joint, false) == law);                                 // Nobody asked.
+    CHECK(broken_by(good.wanted) == law);                                       // Not joint.
+    CHECK(broken_by({good.wanted.members, good.wanted.members}) == law);        // From others.
+    CHECK(broken_by({{{id_of(2), "x", true}}, good.founding.members}) == law);  // Nobody votes.
+
+    ChangingCluster twice;
+    twice.begin();
+    twice.append(0, 1, twice.wanted);  // The joint one is not committed.
+    twice.poll(0);
+    CHECK(twice.broken() == law);
+
+    ChangingCluster early(false);
+    early.elect();
+    early.append(0, 1, early.founding);
+    early.poll(0);
+    early.begin();  // Its first entry is not committed.
+    CHECK(early.broken() == law);
+
+    ChangingCluster strange(false);
+    strange.elect();
+    strange.append(0, 1);
+    strange.poll(0);
+    CHECK(strange.broken() == law);  // It begins with no membership,
+    ChangingCluster own(false);
+    own.elect();
+    own.poll(0);
+    own.append(0, 1, own.wanted);
+    own.poll(0);
+    CHECK(own.broken() == law);  // ... or with another.
+
+    ChangingCluster astray;
+    astray.enter(2, 1);
+    astray.begin();
+    astray.end();
+    astray.append(0, 1, astray.founding);  // Not what the joint one leads to.
+    astray.poll(0);
+    CHECK(astray.broken() == law);
+}
+
+TEST_CASE("Changes End Once: twice, elsewhere, never, in a state that does not fit, or untrue") {
+    using enum TransitionState;
+    const std::string law = "Changes End Once";
+    auto broken_by = [](auto change) {
+        ChangingCluster cluster;
+        cluster.enter(2, 1);
+        cluster.begin();
+        cluster.append(1, 1, cluster.joint);
+        change(cluster);
+        cluster.poll(0);
+        return cluster.broken();
+    };
+    CHECK(broken_by([](ChangingCluster& c) {
+              c.tell(0, c.joint, abandoned_conflict_with_leader);
+          }) == "nothing");
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(0, c.joint, committed); }) == law);
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(0, c.joint, applied); }) == law);
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(0, c.joint, abandoned_not_leader); }) == law);
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(0, c.wanted, committed); }) == law);
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(0, c.wanted, abandoned_malformed); }) == law);
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(1, c.joint, committed); }) == law);
+    CHECK(broken_by([](ChangingCluster& c) { c.tell(0, c.founding, abandoned_not_leader); }) ==
+          law);
+    CHECK(broken_by([](ChangingCluster& c) {
+              for (int k = 0; k < 2; ++k) c.tell(0, c.joint, abandoned_conflict_with_leader);
+          }) == law);
+    CHECK(broken_by([](ChangingCluster& c) {
+              c.end();
+              c.ghost.rested(0);
+          }) == "nothing");
+    CHECK(broken_by([](ChangingCluster& c) { c.ghost.rested(0); }) == law);
+
+    ChangingCluster untrue;
+    untrue.enter(2, 1);
+    untrue.begin();
+    untrue.tell(0, untrue.joint, abandoned_conflict_with_leader);
+    untrue.poll(0);
+    untrue.append(1, 1, untrue.joint);
+    untrue.append(2, 1, untrue.founding);
+    untrue.append(2, 1, untrue.joint);
+    untrue.commit(0, 2);
+    untrue.poll(0);
+    CHECK(untrue.broken() == law);
 }

@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +45,8 @@ enum class Bug {
     old_snapshot,  // Digest: gives back an older snapshot than it saved last.
     same_id,       // Digest: every client uses the same id.
     lossy,         // Text: loses the commit index on the way.
+    promoting,     // Text: loses who is a learner on the way.
+    unaware,       // Keeping: saves nobody as the members.
     no_votes,      // Text: writes every vote as refused; nothing contradicts that.
     lazy,          // Files: says true and writes only every third time.
     voteless,      // Files: does not keep the vote.
@@ -162,11 +166,72 @@ struct DigestTest : lrt::Subject<DigestMachine> {
 
 // ----- Messages as text --------------------------------------------------------------------------
 
-using Message = lr::MessageOf<lrt::DigestMachine>;
+inline void write(std::ostream& out, const std::string& bytes) {
+    out << ' ' << bytes.size();
+    for (char c : bytes) out << ' ' << static_cast<int>(static_cast<unsigned char>(c));
+}
+inline void read(std::istream& in, std::string& bytes) {
+    std::size_t count = 0;
+    in >> count;
+    for (std::size_t k = 0; k < count && in; ++k) {
+        int c = 0;
+        in >> c;
+        bytes.push_back(static_cast<char>(c));
+    }
+}
+
+// What is no transition.
+inline void write(std::ostream&, const lr::Noop&) {}
+inline void read(std::istream&, lr::Noop&) {}
+inline void write(std::ostream& out, const lr::Membership& membership) {
+    for (const auto* members : {&membership.members, &membership.outgoing}) {
+        out << ' ' << members->size();
+        for (const lr::Member& member : *members) {
+            out << ' ' << member.id.value << ' ' << (member.learner && bug != Bug::promoting);
+            write(out, member.address);
+        }
+    }
+}
+inline void read(std::istream& in, lr::Membership& membership) {
+    for (auto* members : {&membership.members, &membership.outgoing}) {
+        std::size_t count = 0;
+        in >> count;
+        for (std::size_t k = 0; k < count && in; ++k) {
+            lr::Member member;
+            in >> member.id.value >> member.learner;
+            read(in, member.address);
+            members->push_back(member);
+        }
+    }
+}
+
+/// With 0 for what is no transition, which follows then.
+template <class Config>
+void write(std::ostream& out, const lr::Entry<lrt::Command, Config>& entry) {
+    const auto* command = std::get_if<lrt::Command>(&entry.command);
+    out << ' ' << entry.term.value << ' ' << (command ? command->id : 0);
+    if (!command) write(out, *std::get_if<Config>(&entry.command));
+}
+template <class Config>
+void read(std::istream& in, lr::Entry<lrt::Command, Config>& entry) {
+    std::uint64_t id = 0;
+    in >> entry.term.value >> id;
+    if (!in) return;
+    if (id != 0) {
+        entry.command = lrt::Command{id};
+    } else {
+        read(in, *std::get_if<Config>(&entry.command));
+    }
+}
 
 /// All fields as numbers in a row. A decoder that trusts nothing: it gives nothing for what it
 /// cannot read.
-struct TextTest : lrt::DigestTest {
+template <class Config>
+struct Text {
+    using Message = lr::MessageOf<lrt::DigestMachine, Config>;
+    using AppendEntries = lr::AppendEntries<lrt::Command, Config>;
+    using InstallSnapshot = lr::InstallSnapshot<std::string, Config>;
+
     static std::string encode(const Message& message) {
         std::ostringstream out;
         out << message.from.value << ' ' << message.to.value << ' ' << message.term.value << ' '
@@ -204,25 +269,22 @@ struct TextTest : lrt::DigestTest {
     static void write(std::ostream& out, const lr::RequestVoteResponse& body) {
         out << ' ' << body.pre_vote << ' ' << (body.vote_granted && bug != Bug::no_votes);
     }
-    static void write(std::ostream& out, const lr::AppendEntries<lrt::Command>& body) {
+    static void write(std::ostream& out, const AppendEntries& body) {
         out << ' ' << body.prev_log.index.value << ' ' << body.prev_log.term.value << ' '
             << body.leader_commit.value << ' ' << number_of(body.sent) << ' '
             << number_of(body.read) << ' ' << body.entries.size();
-        for (const auto& entry : body.entries) {
-            const auto* command = std::get_if<lrt::Command>(&entry.command);
-            out << ' ' << entry.term.value << ' ' << (command ? command->id : 0);
-        }
+        for (const auto& entry : body.entries) kit::write(out, entry);
     }
     static void write(std::ostream& out, const lr::AppendEntriesResponse& body) {
         out << ' ' << body.success << ' ' << body.match_index.value << ' ' << body.hint.index.value
             << ' ' << body.hint.term.value << ' ' << body.snapshot_offset << ' '
             << number_of(body.heard) << ' ' << number_of(body.read);
     }
-    static void write(std::ostream& out, const lr::InstallSnapshot<std::string>& body) {
+    static void write(std::ostream& out, const InstallSnapshot& body) {
         out << ' ' << body.last_included.index.value << ' ' << body.last_included.term.value << ' '
-            << body.offset << ' ' << body.done << ' ' << number_of(body.sent) << ' '
-            << body.data.size();
-        for (char c : body.data) out << ' ' << static_cast<int>(static_cast<unsigned char>(c));
+            << body.offset << ' ' << body.done << ' ' << number_of(body.sent);
+        kit::write(out, body.data);
+        kit::write(out, body.membership);
     }
     static lr::RequestVote read_request(std::istream& in) {
         lr::RequestVote body;
@@ -235,18 +297,16 @@ struct TextTest : lrt::DigestTest {
         in >> body.pre_vote >> body.vote_granted;
         return body;
     }
-    static lr::AppendEntries<lrt::Command> read_append(std::istream& in) {
-        lr::AppendEntries<lrt::Command> body{};
+    static AppendEntries read_append(std::istream& in) {
+        AppendEntries body{};
         std::size_t count = 0;
         in >> body.prev_log.index.value >> body.prev_log.term.value >> body.leader_commit.value;
         body.sent = read_time(in);
         body.read = read_time(in);
         in >> count;
         for (std::size_t k = 0; k < count && in; ++k) {
-            lr::Entry<lrt::Command> entry{};
-            std::uint64_t id = 0;
-            in >> entry.term.value >> id;
-            if (id != 0) entry.command = lrt::Command{id};
+            lr::Entry<lrt::Command, Config> entry{};
+            kit::read(in, entry);
             body.entries.push_back(entry);
         }
         if (bug == Bug::lossy) body.leader_commit = {};
@@ -260,43 +320,40 @@ struct TextTest : lrt::DigestTest {
         body.read = read_time(in);
         return body;
     }
-    static lr::InstallSnapshot<std::string> read_install(std::istream& in) {
-        lr::InstallSnapshot<std::string> body{};
-        std::size_t count = 0;
+    static InstallSnapshot read_install(std::istream& in) {
+        InstallSnapshot body{};
         in >> body.last_included.index.value >> body.last_included.term.value >> body.offset >>
             body.done;
         body.sent = read_time(in);
-        in >> count;
-        for (std::size_t k = 0; k < count && in; ++k) {
-            int c = 0;
-            in >> c;
-            body.data.push_back(static_cast<char>(c));
-        }
+        kit::read(in, body.data);
+        kit::read(in, body.membership);
         return body;
     }
 };
+struct TextTest : lrt::DigestTest, Text<lr::Noop> {};
 
 // ----- A disk of files ---------------------------------------------------------------------------
 
-/// One file with all there is. Buffers what it is told and writes it at each sync.
+/// One file with all there is and a hash of it. Buffers what it is told and writes it at each sync.
+template <class Config>
 class FileStorage {
  public:
-    using Entry = lr::Entry<lrt::Command>;
+    using Entry = lr::Entry<lrt::Command, Config>;
 
     explicit FileStorage(std::filesystem::path directory) : path_(std::move(directory) / "state") {}
 
-    lr::StoredState<lrt::Command> load() {
-        std::ifstream in(path_);
+    lr::StoredState<lrt::Command, Config> load() {
+        std::ifstream file(path_);
+        std::uint64_t hash = 0;
         std::uint64_t voted = 0;
+        if (!(file >> hash)) return state_ = {};
+        std::string text(std::istreambuf_iterator<char>(file), {});
+        if (hash != hash_of(text)) throw std::runtime_error("the file is damaged");
+        std::istringstream in(text);
         in >> state_.term.value >> voted >> state_.last_included.index.value >>
             state_.last_included.term.value;
-        if (!in) return state_ = {};
         if (voted > 0) state_.voted_for = lr::ReplicaId{voted};
-        std::uint64_t id = 0;
-        for (Entry entry{}; in >> entry.term.value >> id; entry = {}) {
-            if (id > 0) entry.command = lrt::Command{id};
-            state_.entries.push_back(entry);
-        }
+        for (Entry entry{}; read(in, entry), in; entry = {}) state_.entries.push_back(entry);
         return state_;
     }
     void save_vote(lr::Term term, std::optional<lr::ReplicaId> voted_for) {
@@ -321,24 +378,66 @@ class FileStorage {
     bool sync() {
         ++syncs_;
         if (bug == Bug::lazy && syncs_ % 3 != 0) return true;
-        std::ofstream out(path_);
-        out << state_.term.value << ' ' << (state_.voted_for ? state_.voted_for->value : 0) << ' '
-            << state_.last_included.index.value << ' ' << state_.last_included.term.value << '\n';
-        for (const Entry& entry : state_.entries) {
-            const auto* command = std::get_if<lrt::Command>(&entry.command);
-            out << entry.term.value << ' ' << (command ? command->id : 0) << '\n';
-        }
-        return out.flush() && (bug != Bug::failing || syncs_ < 5);
+        std::ostringstream out;
+        out << ' ' << state_.term.value << ' ' << (state_.voted_for ? state_.voted_for->value : 0)
+            << ' ' << state_.last_included.index.value << ' ' << state_.last_included.term.value;
+        for (const Entry& entry : state_.entries) write(out, entry);
+        std::filesystem::path next = path_;
+        next += ".new";
+        std::ofstream file(next);
+        file << hash_of(out.str()) << out.str();
+        if (!file.flush()) return false;
+        file.close();
+        std::filesystem::rename(next, path_);
+        return bug != Bug::failing || syncs_ < 5;
     }
 
  private:
+    static std::uint64_t hash_of(const std::string& text) {
+        std::uint64_t hash = 0;
+        for (char c : text) hash = lrt::mix(hash, static_cast<unsigned char>(c));
+        return hash;
+    }
+
     std::filesystem::path path_;
-    lr::StoredState<lrt::Command> state_;
+    lr::StoredState<lrt::Command, Config> state_;
     std::uint64_t syncs_ = 0;
 };
 
 struct FileTest : lrt::DigestTest {
-    using Storage = FileStorage;
+    using Storage = FileStorage<lr::Noop>;
+    static std::unique_ptr<Storage> open(const std::filesystem::path& directory) {
+        return std::make_unique<Storage>(directory);
+    }
+};
+
+// ----- Members that change -----------------------------------------------------------------------
+
+/// Keeps the membership with its snapshots.
+struct KeepingMachine : lrt::DigestMachine {
+    using Snapshot = lr::Snapshot<std::string, lr::Membership>;
+    std::optional<Snapshot> kept;
+
+    std::optional<Snapshot> get_snapshot() { return kept; }
+    std::string create_snapshot(lr::Index index, lr::Term term, const lr::Membership& membership) {
+        std::string data = lrt::DigestMachine::create_snapshot(index, term);
+        kept = {{term, index}, data, bug == Bug::unaware ? lr::Membership{} : membership};
+        return data;
+    }
+    void set_snapshot(const Snapshot& snapshot) {
+        lrt::DigestMachine::set_snapshot({snapshot.last_included, snapshot.data});
+        kept = snapshot;
+    }
+};
+
+struct KeepingTest : lrt::Subject<KeepingMachine>, Text<lr::Membership> {
+    static constexpr bool members_change = true;
+    static lrt::Command transition(lrt::Random&, std::uint64_t number) { return {number}; }
+    static std::uint64_t digest(const KeepingMachine& machine) { return machine.digest; }
+};
+
+struct FileMembersTest : KeepingTest {
+    using Storage = FileStorage<lr::Membership>;
     static std::unique_ptr<Storage> open(const std::filesystem::path& directory) {
         return std::make_unique<Storage>(directory);
     }

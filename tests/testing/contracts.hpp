@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "little_raft.hpp"
+#include "members.hpp"
 #include "memory_disk.hpp"
 #include "random.hpp"
 #include "subject.hpp"
@@ -144,20 +145,29 @@ bool same_transition(const typename SubjectTraits<S>::T& a, const typename Subje
     }
 }
 
+inline bool same(const Noop&, const Noop&) { return true; }
+using testing::same;
+
 template <class S>
-bool same_entry(const Entry<typename SubjectTraits<S>::T>& a,
-                const Entry<typename SubjectTraits<S>::T>& b) {
+bool same_entry(const typename SubjectTraits<S>::LogEntry& a,
+                const typename SubjectTraits<S>::LogEntry& b) {
     using T = typename SubjectTraits<S>::T;
     const T* one = std::get_if<T>(&a.command);
     const T* other = std::get_if<T>(&b.command);
     if (a.term != b.term || (one == nullptr) != (other == nullptr)) return false;
-    return one == nullptr || same_transition<S>(*one, *other);
+    if (one == nullptr) return same(std::get<0>(a.command), std::get<0>(b.command));
+    return same_transition<S>(*one, *other);
 }
 
 template <class S>
-bool same_entries(const std::vector<Entry<typename SubjectTraits<S>::T>>& a,
-                  const std::vector<Entry<typename SubjectTraits<S>::T>>& b) {
+bool same_entries(const std::vector<typename SubjectTraits<S>::LogEntry>& a,
+                  const std::vector<typename SubjectTraits<S>::LogEntry>& b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_entry<S>);
+}
+
+inline std::string show_config(const Noop&) { return "no-op"; }
+inline std::string show_config(const Membership& membership) {
+    return "members " + to_text(membership);
 }
 
 inline std::string show_position(LogPosition at) {
@@ -165,13 +175,14 @@ inline std::string show_position(LogPosition at) {
 }
 
 template <class S>
-std::string show_entries(const std::vector<Entry<typename SubjectTraits<S>::T>>& entries) {
+std::string show_entries(const std::vector<typename SubjectTraits<S>::LogEntry>& entries) {
     using T = typename SubjectTraits<S>::T;
     std::string text = "[";
     for (std::size_t i = 0; i < entries.size() && i < 12; ++i) {
         const T* transition = std::get_if<T>(&entries[i].command);
         text += (i > 0 ? ", " : "") +
-                (transition ? SubjectTraits<S>::show(*transition) : std::string("no-op")) +
+                (transition ? SubjectTraits<S>::show(*transition)
+                            : show_config(std::get<0>(entries[i].command))) +
                 " in term " + std::to_string(entries[i].term.value);
     }
     return text + (entries.size() > 12 ? ", ... " + std::to_string(entries.size()) + "]" : "]");
@@ -285,6 +296,16 @@ struct SnapshotStep {
     T transition;
 };
 
+/// For machines that keep the membership with it, and for those that do not.
+template <class S>
+auto create_snapshot(typename S::Machine& machine, LogPosition at, const Membership& membership) {
+    if constexpr (SubjectTraits<S>::keeps_membership) {
+        return machine.create_snapshot(at.index, at.term, membership);
+    } else {
+        return machine.create_snapshot(at.index, at.term);
+    }
+}
+
 /// What is wrong with the machine's snapshots in this case; empty: nothing.
 template <class S>
 std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits<S>::T>>& steps,
@@ -293,7 +314,7 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
     using T = typename Traits::T;
     using Step = SnapshotStep<T>;
     using D = typename Traits::D;
-    using Held = std::optional<Snapshot<D>>;
+    using Held = std::optional<typename Traits::Given>;
     auto feed = [&](auto& machine, typename Step::Part part) {
         for (const Step& step : steps) {
             if (step.part == part) apply_as_follower(machine, step.transition);
@@ -304,7 +325,8 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
     feed(*control, Step::before);
     feed(*machine, Step::before);
     const LogPosition at{Term{3}, Index{7}};
-    const D returned = machine->create_snapshot(at.index, at.term);
+    const Membership membership{{{ReplicaId{4}, "an address"}, {ReplicaId{5}, "", true}}};
+    const D returned = create_snapshot<S>(*machine, at, membership);
     if (!Traits::equal(*machine, *control)) return "create_snapshot changes the state";
 
     auto lost = [&](const Held& held) -> std::string {
@@ -312,6 +334,10 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
         if (!(held->last_included == at))
             return "gives one of " + show_position(held->last_included) + " in place of " +
                    show_position(at);
+        if constexpr (Traits::keeps_membership)
+            if (!same(held->membership, membership))
+                return "gives the membership " + to_text(held->membership) + " in place of " +
+                       to_text(membership);
         return same_data<S>(held->data, returned) ? "" : "gives other data than it returned";
     };
     const Held snapshot = machine->get_snapshot();
@@ -338,13 +364,14 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
     } else {
         little_raft::detail::add_chunk(joined, returned, 0, chunk);
     }
-    const Snapshot<D> arrived{at, joined};
+    typename Traits::Given arrived{at, joined};
+    if constexpr (Traits::keeps_membership) arrived.membership = membership;
 
     auto occupied = new_machine<S>();
     feed(*occupied, Step::other);
     auto with_older = new_machine<S>();
     feed(*with_older, Step::other);
-    static_cast<void>(with_older->create_snapshot(Index{2}, Term{1}));
+    static_cast<void>(create_snapshot<S>(*with_older, {Term{1}, Index{2}}, {}));
     auto fresh = new_machine<S>();
     struct Target {
         typename S::Machine* machine;
@@ -450,18 +477,36 @@ typename SubjectTraits<S>::D draw_data(Random& random, std::uint64_t& number) {
         for (std::uint64_t left = random.below(20); left > 0; --left) {
             machine->apply_transition(Traits::transition(random, ++number));
         }
-        return machine->create_snapshot(Index{1}, Term{1});
+        return create_snapshot<S>(*machine, {Term{1}, Index{1}}, {});
     } else {
         return D{};
     }
 }
 
+/// What is no transition. Addresses are of any bytes.
 template <class S>
-std::vector<Entry<typename SubjectTraits<S>::T>> draw_entries(Random& random, std::uint64_t count,
+typename SubjectTraits<S>::Config draw_config([[maybe_unused]] Random& random) {
+    typename SubjectTraits<S>::Config config;
+    if constexpr (SubjectTraits<S>::members_change) {
+        for (auto* members : {&config.members, &config.outgoing}) {
+            if (members == &config.outgoing && random.one_in(2)) break;
+            for (std::uint64_t left = random.below(6); left > 0; --left) {
+                members->push_back({ReplicaId{draw_number(random)}, {}, random.one_in(3)});
+                std::uint64_t size = random.one_in(20) ? 1'000 : random.below(12);
+                for (; size > 0; --size)
+                    members->back().address.push_back(static_cast<char>(random.next()));
+            }
+        }
+    }
+    return config;
+}
+
+template <class S>
+std::vector<typename SubjectTraits<S>::LogEntry> draw_entries(Random& random, std::uint64_t count,
                                                               std::uint64_t& number) {
-    std::vector<Entry<typename SubjectTraits<S>::T>> entries;
+    std::vector<typename SubjectTraits<S>::LogEntry> entries;
     for (std::uint64_t i = 0; i < count; ++i) {
-        entries.push_back({Term{draw_number(random)}, Noop{}});
+        entries.push_back({Term{draw_number(random)}, draw_config<S>(random)});
         if (!random.one_in(4))
             entries.back().command = SubjectTraits<S>::transition(random, ++number);
     }
@@ -470,13 +515,13 @@ std::vector<Entry<typename SubjectTraits<S>::T>> draw_entries(Random& random, st
 
 /// Its body is the one at `kind`. It is well-typed, not well-formed: a transport carries both.
 template <class S>
-MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
-                                            std::uint64_t& number) {
+typename SubjectTraits<S>::Message draw_message(Random& random, std::size_t kind,
+                                                std::uint64_t& number) {
     using Traits = SubjectTraits<S>;
     auto n = [&] { return draw_number(random); };
     auto yes = [&] { return random.one_in(2); };
     auto time = [&] { return Time(Duration(static_cast<Duration::rep>(n() >> 1))); };
-    MessageOf<typename S::Machine> message{ReplicaId{n()}, ReplicaId{n()}, Term{n()}, {}};
+    typename SubjectTraits<S>::Message message{ReplicaId{n()}, ReplicaId{n()}, Term{n()}, {}};
     switch (kind) {
         case 0:
             message.body = RequestVote{yes(), {Term{n()}, Index{n()}}, yes()};
@@ -487,7 +532,7 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
         case 2: {
             static constexpr std::uint64_t counts[] = {0, 1, 2, 5, 5, 100};
             auto entries = draw_entries<S>(random, counts[random.below(6)], number);
-            message.body = AppendEntries<typename Traits::T>{
+            message.body = AppendEntries<typename Traits::T, typename Traits::Config>{
                 {Term{n()}, Index{n()}}, Index{n()}, std::move(entries), time(), time()};
             break;
         }
@@ -496,8 +541,9 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
                                                  n(),   time(),     time()};
             break;
         case 4:
-            message.body = InstallSnapshot<typename Traits::D>{
-                {Term{n()}, Index{n()}}, n(), draw_data<S>(random, number), yes(), time()};
+            message.body = InstallSnapshot<typename Traits::D, typename Traits::Config>{
+                {Term{n()}, Index{n()}}, n(), draw_data<S>(random, number), yes(), time(),
+                draw_config<S>(random)};
             break;
         default:
             message.body = TimeoutNow{};
@@ -509,7 +555,8 @@ MessageOf<typename S::Machine> draw_message(Random& random, std::size_t kind,
 template <class S>
 class Differences {
  public:
-    Differences(const MessageOf<typename S::Machine>& a, const MessageOf<typename S::Machine>& b) {
+    Differences(const typename SubjectTraits<S>::Message& a,
+                const typename SubjectTraits<S>::Message& b) {
         field("the kind of body", a.body.index() == b.body.index());
         if (!text_.empty()) return;
         field("from", a.from == b.from);
@@ -534,8 +581,8 @@ class Differences {
         field("pre_vote", a.pre_vote == b.pre_vote);
         field("vote_granted", a.vote_granted == b.vote_granted);
     }
-    template <class T>
-    void body(const AppendEntries<T>& a, const AppendEntries<T>& b) {
+    template <class T, class Config>
+    void body(const AppendEntries<T, Config>& a, const AppendEntries<T, Config>& b) {
         field("prev_log_index", a.prev_log.index == b.prev_log.index);
         field("prev_log_term", a.prev_log.term == b.prev_log.term);
         field("leader_commit", a.leader_commit == b.leader_commit);
@@ -553,31 +600,33 @@ class Differences {
         field("read", a.read == b.read);
     }
     void body(const TimeoutNow&, const TimeoutNow&) {}
-    template <class D>
-    void body(const InstallSnapshot<D>& a, const InstallSnapshot<D>& b) {
+    template <class D, class Config>
+    void body(const InstallSnapshot<D, Config>& a, const InstallSnapshot<D, Config>& b) {
         field("last_included.index", a.last_included.index == b.last_included.index);
         field("last_included.term", a.last_included.term == b.last_included.term);
         field("offset", a.offset == b.offset);
         field("data", same_data<S>(a.data, b.data));
         field("done", a.done == b.done);
         field("sent", a.sent == b.sent);
+        field("membership", same(a.membership, b.membership));
     }
 
     std::string text_;
 };
 
 template <class S>
-std::string difference(const MessageOf<typename S::Machine>& a,
-                       const MessageOf<typename S::Machine>& b) {
+std::string difference(const typename SubjectTraits<S>::Message& a,
+                       const typename SubjectTraits<S>::Message& b) {
     return Differences<S>(a, b).text();
 }
 
 inline Duration::rep show_time(Time time) { return time.time_since_epoch().count(); }
 
 template <class S>
-std::string show_message(const MessageOf<typename S::Machine>& message) {
+std::string show_message(const typename SubjectTraits<S>::Message& message) {
     using T = typename SubjectTraits<S>::T;
     using D = typename SubjectTraits<S>::D;
+    using Config = typename SubjectTraits<S>::Config;
     static constexpr const char* names[] = {"RequestVote",     "RequestVoteResponse",
                                             "AppendEntries",   "AppendEntriesResponse",
                                             "InstallSnapshot", "TimeoutNow"};
@@ -589,7 +638,7 @@ std::string show_message(const MessageOf<typename S::Machine>& message) {
              << ", transfer " << vote->transfer;
     } else if (auto* answer = std::get_if<RequestVoteResponse>(&message.body)) {
         text << ", pre_vote " << answer->pre_vote << ", vote_granted " << answer->vote_granted;
-    } else if (auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
+    } else if (auto* append = std::get_if<AppendEntries<T, Config>>(&message.body)) {
         text << ", after entry " << show_position(append->prev_log) << ", leader_commit "
              << append->leader_commit.value << ", entries " << show_entries<S>(append->entries)
              << ", sent " << show_time(append->sent) << ", read " << show_time(append->read);
@@ -598,17 +647,19 @@ std::string show_message(const MessageOf<typename S::Machine>& message) {
              << ", hint " << show_position(response->hint) << ", snapshot_offset "
              << response->snapshot_offset << ", heard " << show_time(response->heard) << ", read "
              << show_time(response->read);
-    } else if (auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
+    } else if (auto* install = std::get_if<InstallSnapshot<D, Config>>(&message.body)) {
         text << ", last entry " << show_position(install->last_included) << ", offset "
              << install->offset << ", " << little_raft::detail::size_in_chunks(install->data)
              << " bytes, done " << install->done << ", sent " << show_time(install->sent);
+        if constexpr (SubjectTraits<S>::members_change)
+            text << ", " << show_config(install->membership);
     }
     return text.str();
 }
 
 /// From memory of just that size, so that a sanitizer sees a decoder that reads on.
 template <class S>
-std::optional<MessageOf<typename S::Machine>> decode_exactly(const std::string& text) {
+std::optional<typename SubjectTraits<S>::Message> decode_exactly(const std::string& text) {
     auto copy = std::make_unique<char[]>(text.size());
     std::copy(text.begin(), text.end(), copy.get());
     return S::decode(std::string_view(copy.get(), text.size()));
@@ -653,7 +704,7 @@ inline std::string damage(std::string text, Random& random) {
 /// sanitizer, where a read past the end is one.
 template <class S>
 Check check_serialization(ContractSettings settings = {}) {
-    using Message = MessageOf<typename S::Machine>;
+    using Message = typename SubjectTraits<S>::Message;
     SubjectTraits<S>::check();
     static_assert(SubjectTraits<S>::encodes,
                   "little_raft: check_serialization is for a subject with encode and decode");
@@ -829,7 +880,7 @@ Check check_pending(Submit submit, ContractSettings settings = {}) {
 template <class S, class C, class Settle>
 Check check_cluster(const std::vector<C*>& endpoints, Settle settle,
                     ContractSettings settings = {}) {
-    using Message = MessageOf<typename S::Machine>;
+    using Message = typename SubjectTraits<S>::Message;
     SubjectTraits<S>::check();
     static_assert(Cluster<C, typename S::Machine>, "little_raft: the cluster is no Cluster");
     struct Sent {
@@ -909,7 +960,7 @@ Check check_cluster(const std::vector<C*>& endpoints, Settle settle,
 namespace detail {
 
 template <class S>
-using Stored = StoredState<typename SubjectTraits<S>::T>;
+using Stored = StoredState<typename SubjectTraits<S>::T, typename SubjectTraits<S>::Config>;
 
 template <class S>
 bool same_stored(const Stored<S>& a, const Stored<S>& b) {
@@ -932,7 +983,7 @@ struct StorageCall {
     Term term = {};
     std::optional<ReplicaId> vote = {};
     Index first = {};
-    std::vector<Entry<typename SubjectTraits<S>::T>> entries = {};
+    std::vector<typename SubjectTraits<S>::LogEntry> entries = {};
     LogPosition last_included = {};
 
     void make(auto& storage) const {
@@ -1016,7 +1067,7 @@ std::vector<StorageCall<S>> draw_poll(const Stored<S>& before, Random& random,
         std::uint64_t kept = new_term && size > 0 && random.one_in(2) ? random.below(size) : size;
         Call call{.kind = Call::append, .first = now.last_included.index + kept + 1};
         for (std::uint64_t left = 1 + random.below(5); left > 0; --left) {
-            call.entries.push_back({term, Noop{}});
+            call.entries.push_back({term, draw_config<S>(random)});
             if (!random.one_in(4)) {
                 call.entries.back().command = SubjectTraits<S>::transition(random, ++number);
             }

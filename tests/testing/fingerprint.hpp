@@ -12,7 +12,7 @@
 
 namespace little_raft::testing {
 
-/// Whatever is given as `number_of` tells transitions apart.
+/// Whatever is given as `number_of` tells entries apart.
 struct Fingerprint {
     /// Of what the replica holds and knows. Of time only what decides: whether a leader or a
     /// follower counts as heard, and which timers are due. Where its log ends stands for the log,
@@ -67,8 +67,8 @@ struct Fingerprint {
     static std::uint64_t hash(std::uint64_t from, std::uint64_t to, Term term, std::uint64_t body) {
         return mix(mix(from << 8 | to, term.value), body);
     }
-    template <class T, class D, class NumberOf>
-    static std::uint64_t hash_of_body(const Message<T, D>& message, NumberOf number_of) {
+    template <class T, class D, class Config, class NumberOf>
+    static std::uint64_t hash_of_body(const Message<T, D, Config>& message, NumberOf number_of) {
         std::uint64_t h = message.body.index();
         if (const auto* request = std::get_if<RequestVote>(&message.body)) {
             h = mix(h, (request->pre_vote ? 1U : 0U) + (request->transfer ? 2U : 0U) +
@@ -77,14 +77,12 @@ struct Fingerprint {
         }
         if (const auto* vote = std::get_if<RequestVoteResponse>(&message.body))
             return mix(h, (vote->pre_vote ? 1U : 0U) + (vote->vote_granted ? 2U : 0U));
-        if (const auto* append = std::get_if<AppendEntries<T>>(&message.body)) {
+        if (const auto* append = std::get_if<AppendEntries<T, Config>>(&message.body)) {
             h = mix(h, hash(append->prev_log));
             h = mix(h, append->leader_commit.value);
             h = mix(h, append->read == Time{} ? 0 : append->read == never ? 1 : 2);
-            for (const Entry<T>& entry : append->entries) {
-                const T* transition = std::get_if<T>(&entry.command);
-                h = mix(mix(h, entry.term.value), transition ? number_of(*transition) : 0);
-            }
+            for (const Entry<T, Config>& entry : append->entries)
+                h = mix(mix(h, entry.term.value), number_of(entry));
             return h;
         }
         if (const auto* response = std::get_if<AppendEntriesResponse>(&message.body)) {
@@ -92,7 +90,7 @@ struct Fingerprint {
                            (response->match_index.value << 2));
             return mix(mix(h, hash(response->hint)), response->snapshot_offset);
         }
-        const auto* install = std::get_if<InstallSnapshot<D>>(&message.body);
+        const auto* install = std::get_if<InstallSnapshot<D, Config>>(&message.body);
         if (!install) return h;  // TimeoutNow
         return mix(mix(h, hash(install->last_included)),
                    install->offset * 2 + (install->done ? 1 : 0));
@@ -100,8 +98,8 @@ struct Fingerprint {
 
  private:
     static std::uint64_t hash(LogPosition at) { return mix(at.index.value, at.term.value); }
-    template <class D>
-    static std::uint64_t hash(const Snapshot<D>& snapshot) {
+    template <class D, class Config>
+    static std::uint64_t hash(const Snapshot<D, Config>& snapshot) {
         return mix(hash(snapshot.last_included),
                    little_raft::detail::size_in_chunks(snapshot.data));
     }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "little_raft.hpp"
+#include "members.hpp"
 #include "random.hpp"
 
 namespace little_raft::testing {
@@ -50,11 +51,14 @@ enum class Law : std::uint8_t {
     linearizability,
     reads_see_commits,
     leases_exclude,
+    last_membership_in_force,
+    members_change_in_order,
+    changes_end_once,
     liveness,
     stability,
     own_invariant,
 };
-inline constexpr std::size_t law_kinds = 27;
+inline constexpr std::size_t law_kinds = 30;
 
 struct LawText {
     const char* name;
@@ -146,6 +150,21 @@ inline const LawText& text_of(Law law) {
          "While clocks keep to the bound on their drift, nobody becomes leader before the leases "
          "of earlier leaders have ended.",
          "[PhD 6.4.1]"},
+        {"Last Membership In Force",
+         "The last membership in a replica's log, or else its snapshot's, is in force there at "
+         "once, after truncation and restart too; and nobody stands for election who has no vote "
+         "in any membership from the "
+         "last that is known to be committed on, unless one asks it that counts on its vote.",
+         "[PhD 4.1, 4.2.2]"},
+        {"Members Change in Order",
+         "A leader begins with the membership that it found. Then one change at a time follows, "
+         "each when the last membership is committed: to one that is joint, and from that to the "
+         "members that were asked for.",
+         "[PhD 4.1, 4.3]"},
+        {"Changes End Once",
+         "Each change of the members that a replica takes ends there once, and what was abandoned "
+         "is never committed; what is called committed or applied is.",
+         "the alias MembershipState"},
         {"Liveness",
          "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
          "whole log without a new transition, then commits a new one and answers reads on all "
@@ -222,10 +241,21 @@ enum class Event : std::uint8_t {
     cut_off_ignored,
     minority_asked,
     lease_outlasted_restarts,
+    change_asked,
+    change_begun,
+    change_committed,
+    change_refused,
+    change_overruled,
+    change_unknown,
+    joint_left,
+    membership_rolled_back,
+    learner_promoted,
+    leader_removed,
+    removed_ignored,
     history_decided,
     history_undecided,
 };
-inline constexpr std::size_t event_kinds = 50;
+inline constexpr std::size_t event_kinds = 61;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
@@ -277,6 +307,17 @@ inline const char* name_of(Event event) {
         "followers cut off from the leader alone that disturbed nobody",
         "leaders asked for reads after others had committed without them",
         "leases during which those who had granted them started again",
+        "changes of the members asked for",
+        "changes of the members begun",
+        "changes of the members committed",
+        "changes of the members refused",
+        "changes of the members overruled by another leader",
+        "changes of the members with an unknown outcome",
+        "joint memberships left",
+        "memberships rolled back",
+        "learners given a vote",
+        "polls of leaders that have no vote any more",
+        "replicas outside that disturbed nobody",
         "histories of answers decided",
         "histories of answers too hard to decide"};
     return names[static_cast<std::size_t>(event)];
@@ -327,14 +368,15 @@ struct Coverage {
 
 // ----- What the ghost sees -----------------------------------------------------------------------
 
-/// Replicas are counted from 0, and called 1, 2, ... to themselves and to people.
-inline ReplicaId id_of(std::size_t replica) { return ReplicaId{replica + 1}; }
-inline std::size_t replica_of(ReplicaId id) { return static_cast<std::size_t>(id.value - 1); }
-
 /// Transitions are numbered from 1 in the order in which they are proposed; 0 is the no-op.
+/// Memberships have numbers of their own, which are far above.
 inline constexpr std::uint64_t noop_number = 0;
 /// Stands for one that nobody proposed.
 inline constexpr std::uint64_t unknown_number = ~std::uint64_t{0};
+/// Whether a number stands for what no state machine sees.
+inline bool is_hidden(std::uint64_t number) {
+    return number == noop_number || is_membership(number);
+}
 
 /// An entry of a log, with the hash of the whole log up to it.
 struct Mark {
@@ -413,6 +455,18 @@ struct Committed {
     Mark mark;
     std::uint64_t applied_hash = 0;  ///< Of the numbers of all transitions up to here.
     Term known_in = {};              ///< The term of the first leader that knew.
+    std::size_t membership = 0;      ///< The last one up to here.
+    std::size_t decided_by = 0;      ///< The one whose majority has it.
+};
+
+/// A change of the members on its way through the replica that was asked for it.
+struct ChangeFate {
+    std::size_t replica = 0;
+    std::uint64_t incarnation = 0;
+    std::vector<Member> wanted = {};
+    bool taken = false;  ///< By get_pending_membership.
+    std::optional<TransitionState> end = std::nullopt;
+    bool committed = false;
 };
 
 /// A read on its way through the replica that was asked.
@@ -433,6 +487,8 @@ struct Limits {
     std::uint64_t bytes_per_message = 1;
     std::uint64_t uncommitted_entries = 1;
     bool prevote = true;  ///< Candidates asked before.
+    bool members_change = false;
+    std::size_t newcomers = 0;  ///< So many, the last ones, begin as no members.
 };
 
 // ----- Ghost -------------------------------------------------------------------------------------
@@ -442,7 +498,14 @@ struct Limits {
 class Ghost {
  public:
     Ghost(std::size_t replicas, const Limits& limits)
-        : limits_(limits), disks_(replicas), seen_(replicas), fates_(1) {}
+        : limits_(limits), disks_(replicas), seen_(replicas), fates_(1) {
+        know(founders(replicas, limits.newcomers));
+        know({});
+        for (std::size_t i = 0; i < replicas; ++i) {
+            seen_[i].first = contains(electorates_[0].members, i) ? 0 : 1;
+            seen_[i].in_force = seen_[i].in_force_before = seen_[i].first;
+        }
+    }
 
     const std::optional<Failure>& failure() const { return failure_; }
     Coverage& coverage() { return coverage_; }
@@ -482,6 +545,70 @@ class Ghost {
         return fates_.size() - 1;
     }
     void taken(std::uint64_t number) { fates_[number].taken = true; }
+
+    // ----- Members
+
+    /// Must be told of each that gets into a log. Returns a number for who belongs to it.
+    std::size_t know(const Membership& membership) {
+        for (std::size_t k = memberships_.size(); k > 0; --k)
+            if (same(memberships_[k - 1], membership)) return k - 1;
+        memberships_.push_back(membership);
+        electorates_.push_back(Electorate::of(membership));
+        numbers_.push_back(number_of(membership));
+        return memberships_.size() - 1;
+    }
+    /// What replica i was told to have in force.
+    const Electorate& in_force(std::size_t i) const { return electorates_[seen_[i].in_force]; }
+    const Membership& membership(std::size_t i) const { return memberships_[seen_[i].in_force]; }
+    /// The last one that is committed.
+    const Electorate& committed_electorate() const {
+        return electorates_[committed_.empty() ? 0 : committed_.back().membership];
+    }
+    /// The one that an entry stands for.
+    const Electorate& electorate_of(std::uint64_t number) const {
+        return electorates_[known(number)];
+    }
+
+    void change_asked(std::size_t i, const Membership& wanted) {
+        changes_.push_back({i, seen_[i].incarnation, wanted.members});
+        ++coverage_[Event::change_asked];
+    }
+    void change_taken(std::size_t i, const Membership& wanted) {
+        if (ChangeFate* change = change_to(wanted.members, i)) change->taken = true;
+    }
+
+    /// A request for a vote is about to arrive: where a poll is on, in the next.
+    void vote_asked(std::size_t i) { seen_[i].asked_in_poll = seen_[i].polls + 1; }
+
+    /// A snapshot of everything up to there is saved, with that membership.
+    void snapshot_taken(Index index, const Membership& membership) {
+        std::size_t which = know(membership);
+        just_saved_.emplace_back(index, which);
+    }
+
+    /// As register_membership tells it. `applied` says up to where the machine has applied the log;
+    /// `log_end`, where the log ends by now.
+    void membership_reported(std::size_t i, const Membership& membership, TransitionState state,
+                             Index applied, Index log_end) {
+        Seen& seen = seen_[i];
+        std::size_t which = know(membership);
+        for (std::size_t k = 0; k < seen_.size() && k < replicas_max; ++k) {
+            // Whoever was no member is taken to have what the leader has, until it says what.
+            bool added = !contains(in_force(i).members, k);
+            if (state == TransitionState::queued && added) seen.sent[k] = seen.added[k] = log_end;
+            // Whoever is removed is forgotten.
+            bool gone = state == TransitionState::applied && !contains(in_force(i).members, k);
+            if (gone) seen.matches[k] = {};
+        }
+        if (state == TransitionState::queued) {
+            seen.in_force_before = std::exchange(seen.in_force, which);
+            seen.told_in_poll = seen.polls;
+        } else if (state == TransitionState::applied) {
+            just_applied_.emplace_back(applied, which);
+        } else {
+            change_ended(i, membership, state);
+        }
+    }
 
     // ----- Reads
 
@@ -560,13 +687,16 @@ class Ghost {
             return false;
         if (first > log.last_index()) return true;
         ++coverage_[Event::entries_truncated];
+        for (Index k = first; k <= log.last_index(); ++k)
+            if (is_membership(log[k].number)) ++coverage_[Event::membership_rolled_back];
         require(Law::committed_is_never_cut, first > seen_[i].commit_index,
                 "entries are cut off that the replica knows to be committed", i);
         if (first.value <= committed_.size() && log.hash_at(first) == committed_hash(first)) {
             // One that lags may lose it to a leader of the past, and gets it back; but those who
             // made it committed, a majority, never do.
-            require(Law::committed_is_never_cut,
-                    2 * holders(first, committed_hash(first), i) > disks_.size(),
+            ReplicaSet others = holders(first, committed_hash(first)) & ~(ReplicaSet{1} << i);
+            const Committed& entry = committed_[first.value - 1];
+            require(Law::committed_is_never_cut, electorates_[entry.decided_by].is_majority(others),
                     "an entry that is committed is cut off where a majority needs it", i);
         }
         return true;
@@ -625,15 +755,15 @@ class Ghost {
 
     /// As it leaves: what it says of its sender must be on the sender's disk. `answered`: the only
     /// request that its receiver sent here and that can have caused it, where there is one.
-    template <class T, class D>
-    void sent(std::size_t i, const Message<T, D>& message,
+    template <class T, class D, class Config>
+    void sent(std::size_t i, const Message<T, D, Config>& message,
               const std::optional<RequestVote>& answered = std::nullopt) {
         const DiskImage& disk = disks_[i];
         constexpr Law law = Law::persist_before_send;
         const auto* request = std::get_if<RequestVote>(&message.body);
         const auto* vote = std::get_if<RequestVoteResponse>(&message.body);
         const auto* response = std::get_if<AppendEntriesResponse>(&message.body);
-        const auto* append = std::get_if<AppendEntries<T>>(&message.body);
+        const auto* append = std::get_if<AppendEntries<T, Config>>(&message.body);
         // What a later term on disk has overtaken can no longer be contradicted.
         bool overtaken = message.term < disk.synced_term;
         require(law, message.from == id_of(i), "a message leaves under another's name", i);
@@ -657,6 +787,7 @@ class Ghost {
                     "a vote is told before it is on disk", i);
         }
         if (vote && vote->pre_vote && vote->vote_granted) grant_prevote(i, message);
+        if (vote && !vote->pre_vote && vote->vote_granted) grant_vote(i, message);
         if (std::holds_alternative<TimeoutNow>(message.body)) hand_over(i, message);
         if (vote && vote->vote_granted && answered) {
             const LogImage& log = disk.log;
@@ -679,7 +810,7 @@ class Ghost {
             if (append->leader_commit.value > committed_.size())
                 leader_commits(i, append->leader_commit, message.term);
         }
-        if (const auto* install = std::get_if<InstallSnapshot<D>>(&message.body)) {
+        if (const auto* install = std::get_if<InstallSnapshot<D, Config>>(&message.body)) {
             note_leader(i, message.term);
             Index end = install->last_included.index;
             sent_up_to(i, message, end);
@@ -728,17 +859,22 @@ class Ghost {
             check_commit(i, status);
             check_role(i, status);
             if (seen.log_changed) check_log_matching(i);
+            if (limits_.members_change) check_members(i, status);
             if (status.role == Role::leader) check_bookkeeping(i, status);
             check_order(i, status);
             check_memory(i, status);
             seen.finished_index = status.last_log_index;
             settle_acks(i);
         }
+        seen.in_force_before = seen.in_force;
+        ++seen.polls;
+        just_applied_.clear();
+        just_saved_.clear();
+        just_committed_.clear();
         seen.log_changed = false;
         seen.term = status.term;
         seen.role = status.role;
         seen.commit_index = status.commit_index;
-        seen.last_log_index = status.last_log_index;
         seen.last_index = disk.log.last_index();
         seen.last_hash = *disk.log.hash_at(disk.log.last_index());
     }
@@ -753,6 +889,12 @@ class Ghost {
             if (fate.replica != i || fate.incarnation != seen_[i].incarnation) continue;
             require(Law::exactly_one_final_state, fate.is_final(),
                     "a transition is left without a final state", i);
+        }
+        for (const ChangeFate& change : changes_) {
+            bool own = change.replica == i && change.incarnation == seen_[i].incarnation;
+            if (!own || !change.taken) continue;
+            require(Law::changes_end_once, change.end.has_value(),
+                    "a change of the members is left without an end", i);
         }
     }
 
@@ -806,7 +948,6 @@ class Ghost {
         Term term;
         Role role = Role::follower;
         Index commit_index;
-        Index last_log_index;
         Index finished_index;          // The same, but of the last poll that came to its end.
         std::uint64_t unfinished = 0;  // Entries on disk that polls took in which did not.
         Index last_index;              // On disk.
@@ -815,11 +956,20 @@ class Ghost {
         std::optional<ReplicaId> vote;
         std::array<Index, replicas_max> matches{};  // As leader, of each follower.
         std::array<Index, replicas_max> sent{};     // As leader, to each follower, ...
-        Term sent_in;                               // ... in this term.
-        std::array<bool, replicas_max> prevotes{};  // Granted to it, ...
+        Term sent_in;                               // ... in this term, ...
+        std::array<Index, replicas_max> added{};    // ... and where it began with each.
+        ReplicaSet prevotes = 0;                    // Granted to it, ...
         Term preferred_in;                          // ... in this term.
-        Term handed_in;  // The term whose leader told it to stand for election.
-        Term led_in;     // The last term in which it was seen to become leader.
+        ReplicaSet votes = 0;                       // Granted to it, ...
+        Term voted_in;                              // ... in this term.
+        std::size_t first = 0;  // The membership that it had before there was a log.
+        std::size_t in_force = 0;
+        std::size_t in_force_before = 0;  // Within this poll.
+        std::uint64_t polls = 1;          // Which one is on.
+        std::uint64_t told_in_poll = 1;   // In which it was told what is in force.
+        std::uint64_t asked_in_poll = 0;  // In which it was asked for a vote, or a later one.
+        Term handed_in;                   // The term whose leader told it to stand for election.
+        Term led_in;                      // The last term in which it was seen to become leader.
         bool says_unknown = false;
         bool installed = false;
         bool log_changed = false;
@@ -843,6 +993,12 @@ class Ghost {
         leaders_.emplace_back(term, i);
         ++coverage_[Event::election_won];
         check_completeness(i, term);
+        if (limits_.members_change) {
+            ReplicaSet own = disks_[i].synced_vote == id_of(i) ? ReplicaSet{1} << i : 0;
+            ReplicaSet votes = seen_[i].voted_in == term ? seen_[i].votes : 0;
+            require(Law::votes_are_earned, in_force(i).is_majority(votes | own),
+                    "one leads whom no majority elected", i);
+        }
         return true;
     }
 
@@ -855,15 +1011,19 @@ class Ghost {
             ++coverage_[Event::leader_deposed_with_uncommitted];
         }
         if (status.role != Role::leader) return;
+        if (!contains(in_force(i).all_voters(), i)) ++coverage_[Event::leader_removed];
         if (stays) {
             require(Law::leader_append_only,
                     log.last_index() >= seen.last_index &&
                         (seen.last_index < log.base.index ||
                          log.hash_at(seen.last_index) == seen.last_hash),
                     "a leader overwrites or deletes entries of its log", i);
-            if (status.last_log_index > seen.last_log_index) {
+            Index last = log.last_index();  // Of the transitions; memberships need no room.
+            while (last > std::max(seen.last_index, log.base.index) && is_hidden(log[last].number))
+                last = last - 1;
+            if (last > seen.last_index) {
                 require(Law::bounded_memory,
-                        status.last_log_index - seen.commit_index <= limits_.uncommitted_entries,
+                        last - seen.commit_index <= limits_.uncommitted_entries,
                         "a leader holds more uncommitted entries than it may", i);
             }
             return;
@@ -890,7 +1050,9 @@ class Ghost {
     void check_commit(std::size_t i, const Status& status) {
         Seen& seen = seen_[i];
         const LogImage& log = disks_[i].log;
-        if (status.role == Role::leader && status.commit_index > seen.commit_index) {
+        // Whoever needs no other's vote may hear of a commit and then lead, all in one poll.
+        bool heard = seen.role != Role::leader && status.commit_index.value <= committed_.size();
+        if (status.role == Role::leader && status.commit_index > seen.commit_index && !heard) {
             leader_commits(i, status.commit_index, status.term);
         }
         if (status.commit_index.value > committed_.size()) {
@@ -904,17 +1066,16 @@ class Ghost {
         }
     }
 
-    /// How many disks hold the log up to there, whatever happens, but for one of them.
-    std::size_t holders(Index index, std::uint64_t hash,
-                        std::optional<std::size_t> but_for = std::nullopt) const {
-        std::size_t count = 0;
+    /// Whose disks hold the log up to there, whatever happens.
+    ReplicaSet holders(Index index, std::uint64_t hash) const {
+        ReplicaSet found = 0;
         for (std::size_t k = 0; k < disks_.size(); ++k) {
             const DiskImage& disk = disks_[k];
             bool holds = disk.log.base.index >= index ||
                          (index <= disk.synced_index && disk.log.hash_at(index) == hash);
-            count += holds && k != but_for ? 1 : 0;
+            if (holds) found |= ReplicaSet{1} << k;
         }
-        return count;
+        return found;
     }
 
     /// Safety of the commit itself: a majority has it on disk, and it is of the leader's term.
@@ -924,7 +1085,11 @@ class Ghost {
         if (!require(Law::commit_rule, hash.has_value(),
                      "a leader commits what it does not have on disk", i))
             return;
-        require(Law::commit_rule, 2 * holders(index, *hash) > disks_.size(),
+        ReplicaSet have = holders(index, *hash);
+        // A change begins at the end of a poll, when what that commits is committed.
+        std::size_t by = seen_[i].in_force;
+        if (!electorates_[by].is_majority(have)) by = seen_[i].in_force_before;
+        require(Law::commit_rule, electorates_[by].is_majority(have),
                 "a leader commits what no majority has on disk", i);
         if (index > log.base.index) {
             require(Law::commit_rule, log.term_at(index) == term,
@@ -936,16 +1101,19 @@ class Ghost {
                 fail(Law::commit_rule, "a snapshot covers what is not committed", i);
                 return;
             }
-            commit(i, log[next], next, term);
+            commit(i, log[next], next, term, by);
         }
     }
 
-    void commit(std::size_t i, const Mark& mark, Index index, Term term) {
+    void commit(std::size_t i, const Mark& mark, Index index, Term term, std::size_t by) {
         std::uint64_t before = committed_.empty() ? 0 : committed_.back().applied_hash;
-        std::uint64_t applied = mark.number == noop_number ? before : mix(before, mark.number);
-        committed_.push_back({mark, applied, term});
+        std::uint64_t applied = is_hidden(mark.number) ? before : mix(before, mark.number);
+        std::size_t membership = committed_.empty() ? 0 : committed_.back().membership;
+        if (is_membership(mark.number)) membership = known(mark.number);
+        committed_.push_back({mark, applied, term, membership, by});
         ++coverage_[Event::commit];
-        if (mark.number == noop_number) return;
+        if (is_membership(mark.number)) change_committed(i, membership);
+        if (is_hidden(mark.number)) return;
         if (mark.number >= fates_.size()) {
             fail(Law::state_machine_safety, "what is committed was never proposed", i);
             return;
@@ -1051,7 +1219,8 @@ class Ghost {
         Seen& seen = seen_[i];
         if (seen.sent_in != message.term) {
             seen.sent_in = message.term;
-            seen.sent.fill(disks_[i].log.last_index());
+            for (std::size_t k = 0; k < replicas_max; ++k)
+                seen.sent[k] = std::max(disks_[i].log.last_index(), seen.added[k]);
         }
         Index& sent = seen.sent[replica_of(message.to) % replicas_max];
         Index before = std::max(sent, seen.commit_index);
@@ -1065,13 +1234,23 @@ class Ghost {
         if (to >= seen_.size()) return;  // A stranger.
         Seen& candidate = seen_[to];
         if (message.term < candidate.preferred_in) return;
-        if (message.term > candidate.preferred_in) candidate.prevotes = {};
+        if (message.term > candidate.preferred_in) candidate.prevotes = 0;
         candidate.preferred_in = message.term;
-        candidate.prevotes[i] = true;
+        candidate.prevotes |= ReplicaSet{1} << i;
+    }
+    template <class Message>
+    void grant_vote(std::size_t i, const Message& message) {
+        std::size_t to = replica_of(message.to);
+        if (to >= seen_.size()) return;  // A stranger.
+        Seen& candidate = seen_[to];
+        if (message.term < candidate.voted_in) return;
+        if (message.term > candidate.voted_in) candidate.votes = 0;
+        candidate.voted_in = message.term;
+        candidate.votes |= ReplicaSet{1} << i;
     }
     /// A leader tells nobody to lead whose log is not its own. What both have on disk may be more.
-    template <class T, class D>
-    void hand_over(std::size_t i, const Message<T, D>& message) {
+    template <class T, class D, class Config>
+    void hand_over(std::size_t i, const Message<T, D, Config>& message) {
         std::size_t to = replica_of(message.to);
         if (to >= seen_.size()) return;                                     // A stranger.
         seen_[to].handed_in = std::max(seen_[to].handed_in, message.term);  // One may be late.
@@ -1091,10 +1270,176 @@ class Ghost {
     }
     bool was_preferred(std::size_t i, Term term) const {
         const Seen& seen = seen_[i];
-        auto votes = std::count(seen.prevotes.begin(), seen.prevotes.end(), true);
-        std::size_t majority = seen_.size() / 2 + 1;
-        return seen.preferred_in.value + 1 == term.value &&
-               static_cast<std::size_t>(votes) + 1 >= majority;
+        ReplicaSet others = seen.preferred_in.value + 1 == term.value ? seen.prevotes : 0;
+        return in_force(i).is_majority(others | ReplicaSet{1} << i);
+    }
+
+    // ----- Members
+
+    std::size_t known(std::uint64_t number) const {
+        for (std::size_t k = memberships_.size(); k > 0; --k)
+            if (numbers_[k - 1] == number) return k - 1;
+        return 1;  // Nobody's.
+    }
+
+    /// Where the last one up to an index is; at or before the log's base, if it is not in the log.
+    Index last_membership_at(std::size_t i, Index index) const {
+        const LogImage& log = disks_[i].log;
+        while (index > log.base.index && !is_membership(log[index].number)) index = index - 1;
+        return index;
+    }
+    std::size_t membership_at(std::size_t i, Index index) const {
+        const LogImage& log = disks_[i].log;
+        if (index > log.base.index) return known(log[index].number);
+        if (log.base.index == Index{}) return seen_[i].first;
+        return committed_[log.base.index.value - 1].membership;
+    }
+
+    /// Whether replica i has a vote in a membership that it must take into account.
+    bool may_stand(std::size_t i) const {
+        const LogImage& log = disks_[i].log;
+        Index commit = std::max(seen_[i].commit_index, log.base.index);
+        for (Index k = last_membership_at(i, log.last_index());; k = last_membership_at(i, k - 1)) {
+            if (contains(electorates_[membership_at(i, k)].all_voters(), i)) return true;
+            if (k <= commit) return false;
+        }
+    }
+
+    void check_members(std::size_t i, const Status& status) {
+        constexpr Law law = Law::last_membership_in_force;
+        const LogImage& log = disks_[i].log;
+        // What it took in at the end of the poll it writes in the next.
+        if (status.last_log_index == log.last_index()) {
+            std::size_t last = membership_at(i, last_membership_at(i, log.last_index()));
+            require(law, seen_[i].in_force == last,
+                    "another membership is in force than the last one in the log", i);
+        }
+        Electorate used;
+        for (const Progress& peer : status.progress) {
+            ReplicaSet bit = ReplicaSet{1} << replica_of(peer.id) % 32;
+            if (peer.votes) used.voters |= bit;
+            if (peer.votes_outgoing) used.outgoing |= bit;
+        }
+        require(law, used.voters == in_force(i).voters && used.outgoing == in_force(i).outgoing,
+                "votes are counted of others than the membership in force says", i);
+        for (const auto& [index, which] : just_applied_) {
+            bool right = index.value > 0 && index.value <= committed_.size() &&
+                         committed_[index.value - 1].mark.number == numbers_[which];
+            require(Law::changes_end_once, right, "a membership is called applied that is not", i);
+        }
+        for (const auto& [index, which] : just_saved_) {
+            require(
+                law,
+                index.value <= committed_.size() && committed_[index.value - 1].membership == which,
+                "a snapshot has another membership than the log up to there", i);
+        }
+        for (std::size_t change : just_committed_) {
+            require(Law::changes_end_once, changes_[change].committed,
+                    "a change of the members is called committed that is not", i);
+        }
+        bool stands = status.role == Role::pre_candidate || status.role == Role::candidate;
+        // Whoever is asked for a vote since is a voter to somebody, and may be needed as a leader.
+        bool asked = seen_[i].asked_in_poll >= seen_[i].told_in_poll;
+        require(law, !stands || may_stand(i) || asked,
+                "one stands for election who has no vote in any membership that may count", i);
+        if (status.role == Role::leader) check_new_memberships(i, status);
+    }
+
+    void check_new_memberships(std::size_t i, const Status& status) {
+        constexpr Law law = Law::members_change_in_order;
+        const LogImage& log = disks_[i].log;
+        for (Index k = std::max(seen_[i].last_index, log.base.index) + 1; k <= log.last_index();
+             ++k) {
+            if (log[k].term != status.term) continue;
+            bool begins = log.term_at(k - 1) < status.term;
+            require(law, !begins || is_membership(log[k].number),
+                    "a leader begins with another entry than the membership", i);
+            if (!is_membership(log[k].number)) continue;
+            Index before = last_membership_at(i, k - 1);
+            const Membership& last = memberships_[membership_at(i, before)];
+            const Membership& next = memberships_[known(log[k].number)];
+            if (begins) {
+                require(law, same(last, next), "a leader begins with a membership of its own", i);
+                continue;
+            }
+            require(law, before <= status.commit_index,
+                    "the members change while the last change may still be overruled", i);
+            if (!last.outgoing.empty()) {
+                ++coverage_[Event::joint_left];
+                require(law, same(next, Membership{last.members}),
+                        "a joint membership is not left for its members", i);
+                continue;
+            }
+            ++coverage_[Event::change_begun];
+            if (promotes(last.members, next.members)) ++coverage_[Event::learner_promoted];
+            require(law, same(next.outgoing, last.members),
+                    "a change begins without those who are members", i);
+            const ChangeFate* change = change_to(next.members, i);
+            require(
+                law,
+                change && change->replica == i && change->taken &&
+                    change->end.value_or(TransitionState::committed) == TransitionState::committed,
+                "the members change though nobody asked for it here", i);
+            require(law, Electorate::of(next).voters != 0, "nobody has a vote after a change", i);
+        }
+    }
+
+    static bool promotes(const std::vector<Member>& from, const std::vector<Member>& to) {
+        Electorate before = Electorate::of({from});
+        return (before.members & ~before.voters & Electorate::of({to}).voters) != 0;
+    }
+
+    /// The latest that was asked of replica i, or else of another: but for that of nobody, no two
+    /// ask for the same, to the letter.
+    ChangeFate* change_to(const std::vector<Member>& members, std::size_t i) {
+        ChangeFate* found = nullptr;
+        for (ChangeFate& change : changes_) {
+            if (same(change.wanted, members) &&
+                (!found || found->replica != i || change.replica == i))
+                found = &change;
+        }
+        return found;
+    }
+
+    void change_committed(std::size_t i, std::size_t membership) {
+        ChangeFate* change = change_to(memberships_[membership].members, i);
+        if (!change) return;  // The founders.
+        require(Law::changes_end_once,
+                !change->end || *change->end == TransitionState::committed ||
+                    *change->end == TransitionState::outcome_unknown,
+                "a change of the members that was abandoned is committed", i);
+        change->committed = true;
+    }
+
+    void change_ended(std::size_t i, const Membership& membership, TransitionState state) {
+        using enum TransitionState;
+        constexpr Law law = Law::changes_end_once;
+        ChangeFate* change = change_to(membership.members, i);
+        if (!require(law, change != nullptr, "a change of the members ends that nobody wanted", i))
+            return;
+        bool own = change->replica == i && change->incarnation == seen_[i].incarnation;
+        require(law, own && change->taken, "a change of the members ends where it was not taken",
+                i);
+        require(law, !change->end, "a change of the members ends twice", i);
+        change->end = state;
+        bool refused = state == abandoned_not_leader || state == abandoned_malformed;
+        bool begun = state == committed || state == abandoned_conflict_with_leader ||
+                     state == outcome_unknown;
+        require(law, membership.outgoing.empty() ? refused : begun,
+                "a change of the members ends in a state that does not fit", i);
+        require(law,
+                (Electorate::of(membership).voters == 0) == (state == abandoned_malformed) ||
+                    state == abandoned_not_leader,
+                "a change of the members is taken for malformed, or is and is not", i);
+        require(law, !change->committed || state == committed || state == outcome_unknown,
+                "what is committed is called abandoned", i);
+        if (state == committed)
+            just_committed_.push_back(static_cast<std::size_t>(change - changes_.data()));
+        if (state == outcome_unknown) seen_[i].says_unknown = true;
+        ++coverage_[refused                    ? Event::change_refused
+                    : state == committed       ? Event::change_committed
+                    : state == outcome_unknown ? Event::change_unknown
+                                               : Event::change_overruled];
     }
 
     void check_bookkeeping(std::size_t i, const Status& status) {
@@ -1146,6 +1491,13 @@ class Ghost {
     std::vector<Committed> committed_;
     std::vector<std::pair<Term, std::size_t>> leaders_;
     std::vector<std::uint64_t> just_acked_;
+    std::vector<Membership> memberships_;  // The founders', nobody's, and all that were seen;
+    std::vector<Electorate> electorates_;  // ... and who is in them.
+    std::vector<std::uint64_t> numbers_;
+    std::vector<ChangeFate> changes_;
+    std::vector<std::pair<Index, std::size_t>> just_applied_;  // In this poll, memberships,
+    std::vector<std::pair<Index, std::size_t>> just_saved_;    // ... those of snapshots,
+    std::vector<std::size_t> just_committed_;                  // ... and changes.
     std::optional<Failure> failure_;
     Coverage coverage_;
 };

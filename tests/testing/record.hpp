@@ -41,6 +41,7 @@ struct Record {
         commit,     ///< Its commit index rose.
         apply,      ///< Its machine applied a transition.
         state,      ///< A transition's state was reported to its machine.
+        members,    ///< A membership is in force, or was asked for, or its state was reported.
         snapshot,   ///< It took a snapshot.
         install,    ///< It was given one.
         violation,  ///< An invariant broke.

@@ -40,15 +40,16 @@ enum class Step : std::uint8_t {
     transfer,    ///< A leader, or a where there is none, is asked to hand over to replica b.
     read,        ///< Replica a, or sometimes a leader, is asked for some reads.
     end_sync,    ///< The oldest sync that is on ends, on replica a or the next that has one.
+    change,      ///< A leader, or sometimes replica a, is asked for the members that b says.
 };
-inline constexpr std::size_t step_kinds = 22;
+inline constexpr std::size_t step_kinds = 23;
 
 inline const char* name_of(Step step) {
     static constexpr std::array<const char*, step_kinds> names = {
         "deliver",   "duplicate", "drop",   "corrupt",    "time_out",   "run",
         "advance",   "propose",   "crash",  "restart",    "partition",  "one_way",
         "heal",      "pause",     "resume", "clock_rate", "clock_jump", "slow_disk",
-        "fail_sync", "transfer",  "read",   "end_sync"};
+        "fail_sync", "transfer",  "read",   "end_sync",   "change"};
     return names[static_cast<std::size_t>(step)];
 }
 
@@ -135,6 +136,7 @@ struct Configuration {
     static constexpr std::uint64_t replicas_max = 7;
 
     std::uint64_t replicas = 3;
+    std::uint64_t newcomers = 0;       ///< So many, the last ones, begin as no members.
     std::uint64_t snapshot_delta = 8;  ///< 0: no snapshots.
     std::uint64_t snapshot_trailing = 2;
     std::uint64_t chunk_bytes = 7;
@@ -156,9 +158,10 @@ struct Configuration {
         std::uint64_t Configuration::*value;
         std::uint64_t max;
     };
-    static constexpr std::array<Field, 16> fields() {
+    static constexpr std::array<Field, 17> fields() {
         constexpr std::uint64_t many = 1'000'000;
         return {{{"replicas", &Configuration::replicas, replicas_max},
+                 {"newcomers", &Configuration::newcomers, replicas_max - 1},
                  {"snapshot_delta", &Configuration::snapshot_delta, many},
                  {"snapshot_trailing", &Configuration::snapshot_trailing, many},
                  {"chunk_bytes", &Configuration::chunk_bytes, many},
@@ -177,8 +180,9 @@ struct Configuration {
     }
     friend bool operator==(const Configuration&, const Configuration&) = default;
 
-    /// Clusters of one to seven, of even sizes too: a wrong majority shows there alone.
-    static Configuration draw(Random& random) {
+    /// Clusters of one to seven, of even sizes too: a wrong majority shows there alone. Where
+    /// members change, there are some more that are none.
+    static Configuration draw(Random& random, bool members_change = false) {
         static constexpr std::array<std::uint64_t, 12> sizes = {1, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7};
         Configuration drawn;
         drawn.replicas = sizes[random.below(sizes.size())];
@@ -201,6 +205,8 @@ struct Configuration {
         if (drawn.finale == restarts && drawn.leases == 0) drawn.finale = 1;
         drawn.long_polls = random.one_in(2) ? 1 : 0;
         drawn.seed = random.next();
+        if (members_change && random.one_in(4)) drawn.replicas = replicas_max;
+        if (members_change) drawn.newcomers = random.below(drawn.replicas);
         return drawn;
     }
 
@@ -223,8 +229,8 @@ struct Configuration {
         for (const Field& field : fields()) {
             if (configuration.*field.value > field.max) return std::nullopt;
         }
-        bool positive = configuration.replicas > 0 && configuration.chunk_bytes > 0 &&
-                        configuration.entries_per_message > 0 &&
+        bool positive = configuration.replicas > configuration.newcomers &&
+                        configuration.chunk_bytes > 0 && configuration.entries_per_message > 0 &&
                         configuration.inflight_messages > 0 && configuration.inflight_entries > 0 &&
                         configuration.uncommitted_entries > 0 && configuration.flying_max > 0;
         return positive ? read : std::nullopt;

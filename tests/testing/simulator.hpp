@@ -47,6 +47,7 @@ struct SimulatedRead {
 template <class S>
 struct SimulatedMachineBase {
     using Traits = SubjectTraits<S>;
+    using Saved = typename Traits::Saved;
     using Transition = typename Traits::T;
     using Read = SimulatedRead;
 
@@ -58,7 +59,7 @@ struct SimulatedMachineBase {
     Time reads_taken{};                           // When the last ones were, by stamps.
     std::uint64_t applied_hash = 0;               // Of the numbers of all that it applied.
     bool touched = false;                         // Its state changed since it was last compared.
-    std::optional<Snapshot<typename Traits::D>> saved;  // On disk.
+    std::optional<Saved> saved;                   // On disk.
 
     void register_transition_state(const typename Traits::Id& id, TransitionState state);
     void apply_transition(const Transition& transition);
@@ -74,16 +75,19 @@ struct SimulatedMachine : SimulatedMachineBase<S> {};
 template <class S>
 struct SimulatedMachine<S, true> : SimulatedMachineBase<S> {
     using SnapshotData = typename SubjectTraits<S>::D;
+    using Saved = typename SubjectTraits<S>::Saved;
 
-    std::optional<Snapshot<SnapshotData>> get_snapshot() { return this->saved; }
-    SnapshotData create_snapshot(Index last_included_index, Term last_included_term);
-    void set_snapshot(const Snapshot<SnapshotData>& snapshot);
+    std::optional<Saved> get_snapshot() { return this->saved; }
+    /// `membership` is there where members change.
+    SnapshotData create_snapshot(Index last_included_index, Term last_included_term,
+                                 const auto&... membership);
+    void set_snapshot(const Saved& snapshot);
     void check_saved();
 };
 
 template <class S>
-struct SimulatedCluster {
-    using Message = MessageOf<SimulatedMachine<S>>;
+struct SimulatedClusterBase {
+    using Message = typename SubjectTraits<S>::Message;
 
     Simulator<S>* simulator = nullptr;
     std::size_t node = 0;
@@ -105,6 +109,17 @@ struct SimulatedCluster {
     // Where a poll takes in a single message, what it answers is known.
     std::optional<RequestVote> request;
     ReplicaId asks;
+
+    std::optional<Membership> wanted;  // Not taken yet.
+};
+
+template <class S, bool members_change = SubjectTraits<S>::members_change>
+struct SimulatedCluster : SimulatedClusterBase<S> {};
+
+template <class S>
+struct SimulatedCluster<S, true> : SimulatedClusterBase<S> {
+    std::optional<Membership> get_pending_membership();
+    void register_membership(const Membership& membership, MembershipState state);
 };
 
 /// A disk that loses, in a crash, all writes after some moment since the last sync. With a Storage
@@ -113,7 +128,9 @@ struct SimulatedCluster {
 template <class S>
 struct SimulatedDisk {
     using T = typename SubjectTraits<S>::T;
-    using LogEntry = Entry<T>;
+    using Config = typename SubjectTraits<S>::Config;
+    using LogEntry = Entry<T, Config>;
+    using State = StoredState<T, Config>;
     static constexpr bool syncs_meanwhile = SubjectTraits<S>::on_async_disk;
 
     /// What brings back the disk as it was before a write that no sync followed.
@@ -151,7 +168,7 @@ struct SimulatedDisk {
     bool failed = false;                      // One did, in this process.
     std::uint8_t called = 0;                  // In this poll, a bit for each kind of call.
 
-    StoredState<T> load();
+    State load();
     void save_vote(Term term, std::optional<ReplicaId> voted_for);
     void append(Index first_index, const std::vector<LogEntry>& added);
     void compact(LogPosition last_included);
@@ -166,7 +183,7 @@ struct SimulatedDisk {
     /// The process ended. `entropy` says how many of the writes since the last sync survived.
     void crash(std::uint64_t entropy);
     void undo();
-    bool is_at(const StoredState<T>& state) const;
+    bool is_at(const State& state) const;
 
  private:
     bool dies(unsigned kind);
@@ -228,10 +245,14 @@ class Simulator {
     using Traits = SubjectTraits<S>;
     using T = typename Traits::T;
     using D = typename Traits::D;
+    using Config = typename Traits::Config;
+    using Entry = little_raft::Entry<T, Config>;
+    using AppendEntries = little_raft::AppendEntries<T, Config>;
+    using InstallSnapshot = little_raft::InstallSnapshot<D, Config>;
     using Machine = SimulatedMachine<S>;
     using Cluster = SimulatedCluster<S>;
     using Disk = SimulatedDisk<S>;
-    using Message = MessageOf<Machine>;
+    using Message = typename Traits::Message;
     using Replica = little_raft::Replica<Cluster, Machine, Disk>;
 
     explicit Simulator(const Configuration& configuration, Record* record = nullptr)
@@ -271,6 +292,7 @@ class Simulator {
           calls_(other.calls_),
           moment_(other.moment_),
           highest_id_(other.highest_id_),
+          changes_(other.changes_),
           answered_now_(other.answered_now_),
           expected_(other.expected_),
           model_(other.model_),
@@ -371,6 +393,10 @@ class Simulator {
             case Step::end_sync:
                 exact.a = static_cast<std::uint32_t>(syncing_or(exact.a));
                 return exact;
+            case Step::change:
+                exact.a = static_cast<std::uint32_t>(asked_to_change(op.a));
+                exact.b = members_of(op.b, exact.a);
+                return exact;
             default:
                 return exact;
         }
@@ -423,6 +449,8 @@ class Simulator {
                 return transfer(leader_or(a), op.b % nodes_.size());
             case Step::end_sync:
                 return end_sync(syncing_or(a));
+            case Step::change:
+                return change(asked_to_change(op.a), op.b);
             case Step::read:
                 return read((op.b / 4) % 4 == 0 ? leader_or(a) : a, 1 + op.b % 4);
         }
@@ -434,20 +462,12 @@ class Simulator {
         if (configuration_.untimed != 0) return;  // Only time can tell.
         healing_ = true;
         Random random(mix(configuration_.seed, 0xc0e));
-        std::vector<std::size_t> core;
-        // Often the least that can do, since then each of them is needed.
-        std::size_t size = nodes_.size() / 2 + 1;
-        if (random.one_in(2)) size += random.below(nodes_.size() - size + 1);
-        while (core.size() < size) {
-            std::size_t i = random.below(nodes_.size());
-            if (std::find(core.begin(), core.end(), i) == core.end()) core.push_back(i);
-        }
-        std::sort(core.begin(), core.end());
+        Set core = draw_core(random);
         bring_up(core);
         std::size_t leader = settle(core, nodes_.size());
         if (failure()) return;
         ++coverage()[Event::healed];
-        finale(random, core, leader);
+        finale(random, members_among(core), leader);
     }
 
     /// Of the complete state, less what is only history: equal for states from which the same can
@@ -481,6 +501,7 @@ class Simulator {
  private:
     friend SimulatedMachineBase<S>;
     friend SimulatedMachine<S>;
+    friend SimulatedClusterBase<S>;
     friend Cluster;
     friend Disk;
     friend Explorer<S>;
@@ -510,6 +531,7 @@ class Simulator {
         void take(const Node& other) {
             cluster.inbox = other.cluster.inbox;
             cluster.transfer_to = other.cluster.transfer_to;
+            cluster.wanted = other.cluster.wanted;
             machine.pending = other.machine.pending;
             machine.reads = other.machine.reads;
             machine.reads_taken = other.machine.reads_taken;
@@ -579,12 +601,14 @@ class Simulator {
         limits.snapshot_trailing = configuration.snapshot_trailing;
         limits.entries_per_message = configuration.entries_per_message;
         limits.inflight_messages = configuration.inflight_messages;
-        limits.inflight_bytes = configuration.inflight_entries * sizeof(Entry<T>);
+        limits.inflight_bytes = configuration.inflight_entries * sizeof(Entry);
         // A single entry may exceed the limits, and only get_size knows by how much.
         limits.bytes_per_message =
-            measures ? ~std::uint64_t{0} / 2 : configuration.entries_per_message * sizeof(Entry<T>);
+            measures ? ~std::uint64_t{0} / 2 : configuration.entries_per_message * sizeof(Entry);
         limits.uncommitted_entries = configuration.uncommitted_entries;
         limits.prevote = configuration.untimed != 2;
+        limits.members_change = Traits::members_change;
+        if (Traits::members_change) limits.newcomers = configuration.newcomers;
         return limits;
     }
 
@@ -685,24 +709,34 @@ class Simulator {
         return unknown_number;
     }
 
-    std::uint64_t number_of(const Entry<T>& entry) const {
-        const T* transition = std::get_if<T>(&entry.command);
-        return transition ? number_of(transition->get_id()) : noop_number;
+    std::uint64_t number_of(const Entry& entry) const {
+        if (const T* transition = std::get_if<T>(&entry.command))
+            return number_of(transition->get_id());
+        return number_of_config(*std::get_if<Config>(&entry.command));
+    }
+    static std::uint64_t number_of_config(const Noop&) { return noop_number; }
+    static std::uint64_t number_of_config(const Membership& membership) {
+        return testing::number_of(membership);
     }
 
     // ----- The life of a replica
 
     void boot(std::size_t i) {
         Node& node = nodes_[i];
-        std::vector<ReplicaId> peers;
-        for (std::size_t k = 0; k < nodes_.size(); ++k) peers.push_back(id_of(k));
+        std::vector<std::conditional_t<Traits::members_change, Member, ReplicaId>> peers;
+        if constexpr (Traits::members_change) {
+            if (i + configuration_.newcomers < nodes_.size())
+                peers = founders(nodes_.size(), configuration_.newcomers).members;
+        } else {
+            for (std::size_t k = 0; k < nodes_.size(); ++k) peers.push_back(id_of(k));
+        }
         Options<Machine> options;
         options.snapshot_delta = configuration_.snapshot_delta;
         options.snapshot_trailing = configuration_.snapshot_trailing;
         options.snapshot_chunk_bytes = configuration_.chunk_bytes;
-        options.append_bytes_max = configuration_.entries_per_message * sizeof(Entry<T>);
+        options.append_bytes_max = configuration_.entries_per_message * sizeof(Entry);
         options.inflight_messages_max = configuration_.inflight_messages;
-        options.inflight_bytes_max = configuration_.inflight_entries * sizeof(Entry<T>);
+        options.inflight_bytes_max = configuration_.inflight_entries * sizeof(Entry);
         options.uncommitted_entries_max = configuration_.uncommitted_entries;
         options.seed = configuration_.seed + boots_++;
         if (has_leases()) options.lease_reads = drift_max;
@@ -712,6 +746,7 @@ class Simulator {
         node.machine.applied_hash = 0;
         node.machine.touched = true;
         node.cluster.inbox.clear();
+        node.cluster.wanted.reset();
         node.disk.failed = false;
         node.booting = true;
         node.replica = std::make_unique<Replica>(id_of(i), peers, node.cluster, node.machine,
@@ -791,7 +826,7 @@ class Simulator {
 
     /// News of a commit is not answered, so that nothing which waits for an answer may pass for it.
     void check_news(std::size_t i, const Message& message) {
-        const auto* append = std::get_if<AppendEntries<T>>(&message.body);
+        const auto* append = std::get_if<AppendEntries>(&message.body);
         if (!append || append->read != never) return;
         for (const Progress& peer : status(i).progress) {
             if (peer.id != message.to) continue;
@@ -806,7 +841,9 @@ class Simulator {
         if (!Inspect::transfer(*node.replica)) return node.transfer_since.reset();
         if (!node.transfer_since) node.transfer_since = now;
         Time end = *node.transfer_since + ElectionTimeoutRange{}.max;
-        if (node.cluster.wished && now >= end) node.transfer_since = now;  // It is another.
+        // It is another: one that it was asked for, or that of a leader which was removed.
+        bool removed = !contains(ghost_.in_force(i).all_voters(), i);
+        if ((node.cluster.wished || removed) && now >= end) node.transfer_since = now;
         ghost_.require(Law::liveness, now < end || node.transfer_since == now,
                        "a leader hands over for longer than an election timeout", i);
     }
@@ -875,7 +912,7 @@ class Simulator {
             std::unique_ptr<typename Traits::M> right(new typename Traits::M(Traits::machine()));
             for (Index k{1}; k <= index; ++k) {
                 std::uint64_t number = ghost_.committed()[k.value - 1].mark.number;
-                if (number != noop_number) right->apply_transition(transitions_[number]);
+                if (!is_hidden(number)) right->apply_transition(transitions_[number]);
             }
             ghost_.explain("The machine of " + name_of(i) + ": " + S::show(machine(i)) +
                            "\nOne that applied the same: " + S::show(std::as_const(*right)) + "\n");
@@ -884,7 +921,7 @@ class Simulator {
 
     void apply_to(typename Traits::M& machine, Index index) {
         std::uint64_t number = ghost_.committed()[index.value - 1].mark.number;
-        if (number == noop_number) return;
+        if (is_hidden(number)) return;
         machine.apply_transition(transitions_[number]);
         if constexpr (Traits::observes) {
             if (expected_.size() <= number) expected_.resize(number + 1);
@@ -931,7 +968,7 @@ class Simulator {
         std::uint64_t latest_call = 0;
         std::size_t answers = 0;
         for (const Committed& entry : ghost_.committed()) {
-            if (entry.mark.number == noop_number) continue;
+            if (is_hidden(entry.mark.number)) continue;
             const ClientCall<S>& call = calls_[entry.mark.number];
             const T& transition = transitions_[entry.mark.number];
             machine->apply_transition(transition);
@@ -1072,11 +1109,14 @@ class Simulator {
         ++coverage()[Event::delivery];
         note(stays ? Record::What::duplicate : Record::What::deliver, to, "arrives", record);
         const auto* request = std::get_if<RequestVote>(&message.body);
+        if (request) ghost_.vote_asked(to);
         // Where nothing waits for a sync either, all that leaves in this poll comes of this.
         bool alone = node.cluster.inbox.empty() && !node.paused && !node.busy && is_quiet(to);
-        bool only_asks = alone && request && request->pre_vote;
-        bool leads = alone && (std::holds_alternative<AppendEntries<T>>(message.body) ||
-                               std::holds_alternative<InstallSnapshot<D>>(message.body));
+        // Whoever is a majority by itself needs nobody's vote.
+        bool only_asks = alone && request && request->pre_vote &&
+                         !ghost_.in_force(to).is_majority(ReplicaSet{1} << to);
+        bool leads = alone && (std::holds_alternative<AppendEntries>(message.body) ||
+                               std::holds_alternative<InstallSnapshot>(message.body));
         Term term = status(to).term;
         Term sent_in = message.term;
         bool unwelcome = alone && request && !request->transfer && hears_leader(to);
@@ -1247,6 +1287,57 @@ class Simulator {
         end_step();
     }
 
+    /// Mostly a leader.
+    std::size_t asked_to_change(std::uint32_t a) const {
+        return a / 16 % 8 == 0 ? a % nodes_.size() : leader_or(a % nodes_.size());
+    }
+
+    // The bits of b are a set of members; above a set of those of them who are learners, which
+    // counts from with_learners on. From twice that on, one replica comes or goes, with a vote;
+    // from three times on, without one.
+    static constexpr std::uint32_t learner_bits = Configuration::replicas_max;
+    static constexpr std::uint32_t with_learners = 1U << 2 * Configuration::replicas_max;
+
+    /// The same as two sets.
+    std::uint32_t members_of(std::uint32_t b, std::size_t i) const {
+        ReplicaSet all = (ReplicaSet{1} << nodes_.size()) - 1;
+        if (b < with_learners) return with_learners | (b & all);
+        if (b < 2 * with_learners) return with_learners | (b & (all | all << learner_bits));
+        const Electorate& now = ghost_.in_force(i);
+        std::size_t k = b % with_learners % nodes_.size();
+        ReplicaSet one = ReplicaSet{1} << k;
+        ReplicaSet members = now.members;
+        ReplicaSet learners = now.members & ~now.all_voters();
+        // Whoever is no member comes with or without a vote; who is one goes, or gets or loses it.
+        bool votes = b < 3 * with_learners;
+        if (contains(members, k)) {
+            (votes ? members : learners) ^= one;
+        } else {
+            members |= one;
+            if (!votes) learners |= one;
+        }
+        return with_learners | members | (learners & members) << learner_bits;
+    }
+
+    void change(std::size_t i, std::uint32_t b) {
+        Membership wanted;
+        b = members_of(b, i);
+        std::string address = "change " + std::to_string(++changes_);
+        for (std::size_t k = 0; k < nodes_.size(); ++k) {
+            if (contains(b, k))
+                wanted.members.push_back({id_of(k), address, contains(b, k + learner_bits)});
+        }
+        if (record_)
+            begin_step(name_of(i) + " is asked to make these the members: " + to_text(wanted) +
+                       '.');
+        if (Traits::members_change && nodes_[i].replica) {
+            ghost_.change_asked(i, wanted);
+            nodes_[i].cluster.wanted = wanted;
+            poll(i);
+        }
+        end_step();
+    }
+
     void propose(std::size_t i, std::uint64_t count) {
         if (record_) {
             begin_step("The machine of " + name_of(i) + " is given " + std::to_string(count) +
@@ -1408,6 +1499,78 @@ class Simulator {
 
     using Set = std::vector<std::size_t>;
 
+    /// Some of which every membership that may yet count has a majority. Often the least that can
+    /// do, since then each of them is needed.
+    Set draw_core(Random& random) const {
+        if constexpr (Traits::members_change) return draw_members(random);
+        Set core;
+        std::size_t size = nodes_.size() / 2 + 1;
+        if (random.one_in(2)) size += random.below(nodes_.size() - size + 1);
+        while (core.size() < size) {
+            std::size_t i = random.below(nodes_.size());
+            if (std::find(core.begin(), core.end(), i) == core.end()) core.push_back(i);
+        }
+        std::sort(core.begin(), core.end());
+        return core;
+    }
+
+    /// Those who are no members may be among them, too.
+    Set draw_members(Random& random) const {
+        std::vector<Electorate> electorates = {ghost_.committed_electorate()};
+        Index committed{ghost_.committed().size()};
+        auto add = [&](std::uint64_t number) {
+            if (is_membership(number)) electorates.push_back(ghost_.electorate_of(number));
+        };
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            const LogImage& log = ghost_.disk(i).log;
+            for (Index k = std::max(committed, log.base.index) + 1; k <= log.last_index(); ++k)
+                add(log[k].number);
+            // What was cut off may come back with a crash.
+            for (const auto& write : nodes_[i].disk.unsynced)
+                if (write.kind == Disk::Write::append)
+                    for (const Mark& mark : write.marks) add(mark.number);
+            // What it took in at the end of a poll it writes in the next.
+            if (is_alive(i) && status(i).last_log_index > log.last_index())
+                electorates.push_back(ghost_.in_force(i));
+            for (const Message& message : nodes_[i].cluster.inbox)
+                each_entry(message, committed, add);
+        }
+        for (const Flying& flying : flying_) each_entry(*flying.message, committed, add);
+        auto suffices = [&](ReplicaSet set) {
+            return std::all_of(electorates.begin(), electorates.end(),
+                               [&](const Electorate& each) { return each.is_majority(set); });
+        };
+        ReplicaSet core = (ReplicaSet{1} << nodes_.size()) - 1;
+        std::uint64_t tries = random.one_in(2) ? 50 : random.below(10);
+        for (; tries > 0; --tries) {
+            ReplicaSet less = core & ~(ReplicaSet{1} << random.below(nodes_.size()));
+            if (suffices(less)) core = less;
+        }
+        Set found;
+        for (std::size_t i = 0; i < nodes_.size(); ++i)
+            if (contains(core, i)) found.push_back(i);
+        return found;
+    }
+
+    /// The numbers of what a message carries beyond an index.
+    void each_entry(const Message& message, Index after, auto use) const {
+        const auto* append = std::get_if<AppendEntries>(&message.body);
+        if (!append) return;
+        Index index = append->prev_log.index;
+        for (const Entry& entry : append->entries)
+            if (++index > after) use(number_of(entry));
+    }
+
+    /// As the leader among them has it; without one, all.
+    Set members_among(const Set& core) const {
+        std::size_t leader = leader_of(core);
+        if (leader == nodes_.size() || !Traits::members_change) return core;
+        Set members;
+        for (std::size_t i : core)
+            if (contains(ghost_.in_force(leader).members, i)) members.push_back(i);
+        return members;
+    }
+
     static constexpr Duration patience = 20 * ElectionTimeoutRange{}.max;
 
     /// These live, on equal clocks and links that work; the others are dead.
@@ -1430,6 +1593,7 @@ class Simulator {
             node.now = start;
             node.rate = 100;
             node.paused = false;
+            node.cluster.wanted.reset();  // Nobody knows whether those would live.
         }
         for (std::size_t i : core) nodes_[i].replica ? poll(i) : boot(i);
         end_step();
@@ -1437,18 +1601,21 @@ class Simulator {
 
     /// Until a leader of these (`only`, if that is one) has committed all it had, and then one
     /// transition more, and all of them agree. Returns the leader.
-    std::size_t settle(const Set& core, std::size_t only, Set others = {}) {
-        Time limit = nodes_[core.front()].now + patience;
-        Set running = core;
+    std::size_t settle(const Set& alive, std::size_t only, Set others = {}) {
+        Time limit = nodes_[alive.front()].now + patience;
+        Set core = alive;
+        Set running = alive;
         running.insert(running.end(), others.begin(), others.end());
         std::size_t leader = nodes_.size();
         auto at_rest = [&] {
+            core = members_among(alive);
             leader = leader_of(core);
-            return agree(core) && flying_.empty() && follow(core, leader) && knows(leader, core);
+            return leader < nodes_.size() && !ghost_.in_force(leader).joint && agree(core) &&
+                   flying_.empty() && follow(core, leader) && knows(leader, core);
         };
         bool settled = run_until(
             running, limit, [&] { return at_rest() && (only >= nodes_.size() || leader == only); });
-        if (!check_time(settled, core.front(),
+        if (!check_time(settled, running.front(),
                         "a healed majority does not elect a leader that commits its whole log"))
             return leader;
         std::uint64_t number = ghost_.fates().size();
@@ -1458,14 +1625,14 @@ class Simulator {
         bool applied = run_until(running, limit, [&] {
             return ghost_.fates()[number].last == TransitionState::applied && at_rest();
         });
-        if (!check_time(applied, core.front(),
+        if (!check_time(applied, running.front(),
                         "a healed majority does not replicate a new transition"))
             return leader;
         // Messages take no time here, so no timer may be what makes it go on, unless one was lost.
         ghost_.require(Law::liveness,
                        !others.empty() || overflowed_ || nodes_[leader].now == before,
                        "a transition waits for a timer, though nothing fails", leader);
-        for (std::size_t i : running) ghost_.rested(i);
+        for (std::size_t i : Traits::members_change ? core : running) ghost_.rested(i);
         if (others.empty()) settle_reads(core, leader, limit);
         return leader;
     }
@@ -1534,7 +1701,7 @@ class Simulator {
         };
         auto is_answered = [&](std::uint64_t number) {
             for (const Flying& flying : flying_) {
-                const auto* append = std::get_if<AppendEntries<T>>(&flying.message->body);
+                const auto* append = std::get_if<AppendEntries>(&flying.message->body);
                 if (flying.to == i && append && append->read != Time{} && append->read != never)
                     answer = {*flying.message, flying.record};
             }
@@ -1561,12 +1728,14 @@ class Simulator {
         return !failure() && ghost_.require(Law::liveness, in_time, what, i);
     }
 
+    /// The latest of them, whatever terms others know.
     std::size_t leader_of(const Set& core) const {
         std::size_t leader = nodes_.size();
         Term highest{};
-        for (std::size_t i : core) highest = std::max(highest, status(i).term);
         for (std::size_t i : core) {
-            if (status(i).role == Role::leader && status(i).term == highest) leader = i;
+            if (status(i).role != Role::leader || status(i).term < highest) continue;
+            highest = status(i).term;
+            leader = i;
         }
         return leader;
     }
@@ -1641,6 +1810,7 @@ class Simulator {
     // ----- What follows
 
     void finale(Random& random, const Set& core, std::size_t leader) {
+        if (Traits::members_change && configuration_.finale != 0) return bring_all();
         switch (static_cast<Finale>(configuration_.finale)) {
             case Finale::none:
                 return;
@@ -1682,6 +1852,13 @@ class Simulator {
     std::size_t settle_all() {
         bring_up(everybody());
         return settle(everybody(), nodes_.size());
+    }
+
+    /// All are up, those who are no members any more among them: they must disturb nobody.
+    void bring_all() {
+        std::size_t leader = settle_all();
+        if (failure()) return;
+        stay_calm(everybody(), leader, Event::removed_ignored);
     }
 
     /// The leader is heard by all and hears nobody: it must make way.
@@ -1822,8 +1999,8 @@ class Simulator {
                                  hash_of_body(message));
     }
     std::uint64_t hash_of_body(const Message& message) const {
-        return Fingerprint::hash_of_body(
-            message, [this](const T& transition) { return number_of(transition.get_id()); });
+        return Fingerprint::hash_of_body(message,
+                                         [this](const Entry& entry) { return number_of(entry); });
     }
 
     // ----- The record: only where somebody wants to read it
@@ -1882,15 +2059,31 @@ class Simulator {
         if (now.fault && !before_.fault) note(fault, i, std::string(*now.fault));
     }
 
+    static const char* name_of(TransitionState state) {
+        static constexpr std::array<const char*, 8> names = {"queued",
+                                                             "committed",
+                                                             "applied",
+                                                             "abandoned: not leader",
+                                                             "abandoned: overloaded",
+                                                             "abandoned: conflict with leader",
+                                                             "outcome unknown",
+                                                             "abandoned: malformed"};
+        return names[static_cast<std::size_t>(state)];
+    }
+
     static const char* name_of(Role role) {
         static constexpr std::array<const char*, 4> names = {"follower", "pre_candidate",
                                                              "candidate", "leader"};
         return names[static_cast<std::size_t>(role)];
     }
 
-    std::string show(const Entry<T>& entry) const {
+    std::string show(const Entry& entry) const {
         const T* transition = std::get_if<T>(&entry.command);
-        return transition ? Traits::show(*transition) : "no-op";
+        return transition ? Traits::show(*transition) : show(*std::get_if<Config>(&entry.command));
+    }
+    static std::string show(const Noop&) { return "no-op"; }
+    static std::string show(const Membership& membership) {
+        return "members " + to_text(membership);
     }
 
     Record::State state_of(std::size_t i) const {
@@ -1953,11 +2146,11 @@ class Simulator {
         return std::string(body.pre_vote ? "PreVote " : "vote ") +
                (body.vote_granted ? "granted" : "refused");
     }
-    std::string describe(const AppendEntries<T>& body) const {
+    std::string describe(const AppendEntries& body) const {
         std::string text = "after " + at(body.prev_log.index, body.prev_log.term) + ", commit " +
                            std::to_string(body.leader_commit.value) + ", ";
         if (body.entries.empty()) return text + "no entries";
-        for (const Entry<T>& entry : body.entries) {
+        for (const Entry& entry : body.entries) {
             if (&entry != &body.entries.front()) text += ' ';
             text += show(entry);
             text += '@' + std::to_string(entry.term.value);
@@ -1971,7 +2164,7 @@ class Simulator {
                std::to_string(body.snapshot_offset) + " bytes";
     }
     std::string describe(const TimeoutNow&) const { return "stand for election"; }
-    std::string describe(const InstallSnapshot<D>& body) const {
+    std::string describe(const InstallSnapshot& body) const {
         return "up to " + at(body.last_included.index, body.last_included.term) + ", from byte " +
                std::to_string(body.offset) + (body.done ? ", the end" : "");
     }
@@ -1997,6 +2190,7 @@ class Simulator {
     std::vector<ClientCall<S>> calls_;  // By number.
     std::uint64_t moment_ = 0;          // Of the last call or answer.
     HighestId highest_id_{};
+    std::uint64_t changes_ = 0;  // Of the members, that were asked for.
     std::vector<std::uint64_t> answered_now_;
     std::vector<std::optional<AnswerOf<S>>> expected_;
     Model model_;
@@ -2022,16 +2216,8 @@ void SimulatedMachineBase<S>::register_transition_state(const typename Traits::I
     s.trace(number * 16 + static_cast<std::uint64_t>(state));
     s.ghost_.reported(node, number, state);
     if (s.record_) {
-        static constexpr std::array<const char*, 7> names = {"queued",
-                                                             "committed",
-                                                             "applied",
-                                                             "abandoned: not leader",
-                                                             "abandoned: overloaded",
-                                                             "abandoned: conflict with leader",
-                                                             "outcome unknown"};
-        s.note(
-            Record::What::state, node,
-            "transition " + std::to_string(number) + ": " + names[static_cast<std::size_t>(state)]);
+        s.note(Record::What::state, node,
+               "transition " + std::to_string(number) + ": " + s.name_of(state));
     }
     if (number == noop_number || number >= s.calls_.size()) return;
     const Fate& fate = s.ghost_.fates()[number];
@@ -2110,12 +2296,19 @@ void SimulatedMachineBase<S>::abandon_read(const Read& read) {
 }
 
 template <class S>
-auto SimulatedMachine<S, true>::create_snapshot(Index last_included_index, Term last_included_term)
-    -> SnapshotData {
+auto SimulatedMachine<S, true>::create_snapshot(Index last_included_index, Term last_included_term,
+                                                const auto&... membership) -> SnapshotData {
     Simulator<S>& s = *this->simulator;
-    SnapshotData data = this->machine->create_snapshot(last_included_index, last_included_term);
+    SnapshotData data;
+    if constexpr (SubjectTraits<S>::keeps_membership) {
+        data =
+            this->machine->create_snapshot(last_included_index, last_included_term, membership...);
+    } else {
+        data = this->machine->create_snapshot(last_included_index, last_included_term);
+    }
     if (s.nodes_[this->node].dead) return data;
-    this->saved = {{last_included_term, last_included_index}, data};
+    this->saved = Saved{{last_included_term, last_included_index}, data, membership...};
+    (s.ghost_.snapshot_taken(last_included_index, membership), ...);
     check_saved();
     ++s.coverage()[Event::snapshot_created];
     if (s.record_) {
@@ -2126,10 +2319,14 @@ auto SimulatedMachine<S, true>::create_snapshot(Index last_included_index, Term 
 }
 
 template <class S>
-void SimulatedMachine<S, true>::set_snapshot(const Snapshot<SnapshotData>& snapshot) {
+void SimulatedMachine<S, true>::set_snapshot(const Saved& snapshot) {
     Simulator<S>& s = *this->simulator;
     if (s.nodes_[this->node].dead) return;
-    this->machine->set_snapshot(snapshot);
+    if constexpr (std::is_same_v<typename SubjectTraits<S>::Given, Saved>) {
+        this->machine->set_snapshot(snapshot);
+    } else {
+        this->machine->set_snapshot({snapshot.last_included, snapshot.data});
+    }
     this->touched = true;
     if (snapshot.last_included.index.value > s.ghost_.committed().size()) {
         return s.ghost_.fail(Law::state_machine_safety,
@@ -2149,8 +2346,10 @@ void SimulatedMachine<S, true>::set_snapshot(const Snapshot<SnapshotData>& snaps
 
 template <class S>
 void SimulatedMachine<S, true>::check_saved() {
-    std::optional<Snapshot<SnapshotData>> given = this->machine->get_snapshot();
+    auto given = this->machine->get_snapshot();
     bool same = given && given->last_included == this->saved->last_included;
+    if constexpr (SubjectTraits<S>::keeps_membership)
+        same = same && testing::same(given->membership, this->saved->membership);
     if constexpr (std::equality_comparable<SnapshotData>) {
         same = same && given->data == this->saved->data;
     }
@@ -2159,7 +2358,7 @@ void SimulatedMachine<S, true>::check_saved() {
 }
 
 template <class S>
-auto SimulatedCluster<S>::receive_messages() -> std::vector<Message> {
+auto SimulatedClusterBase<S>::receive_messages() -> std::vector<Message> {
     request.reset();
     if (inbox.size() == 1 && simulator->is_quiet(node)) {
         if (auto* asked = std::get_if<RequestVote>(&inbox.front().body)) request = *asked;
@@ -2169,7 +2368,7 @@ auto SimulatedCluster<S>::receive_messages() -> std::vector<Message> {
 }
 
 template <class S>
-void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
+void SimulatedClusterBase<S>::send_message(ReplicaId to, Message message) {
     Simulator<S>& s = *simulator;
     auto& sender = s.nodes_[node];
     if (sender.dead) return;
@@ -2209,6 +2408,29 @@ void SimulatedCluster<S>::send_message(ReplicaId to, Message message) {
 }
 
 template <class S>
+auto SimulatedCluster<S, true>::get_pending_membership() -> std::optional<Membership> {
+    if (this->wanted) this->simulator->ghost_.change_taken(this->node, *this->wanted);
+    return std::exchange(this->wanted, {});
+}
+
+template <class S>
+void SimulatedCluster<S, true>::register_membership(const Membership& membership,
+                                                    MembershipState state) {
+    Simulator<S>& s = *this->simulator;
+    const auto& owner = s.nodes_[this->node];
+    if (owner.dead) return;
+    bool lives = owner.replica != nullptr;
+    s.trace(testing::number_of(membership) * 16 + static_cast<std::uint64_t>(state));
+    s.ghost_.membership_reported(this->node, membership, state,
+                                 lives ? s.status(this->node).last_applied : Index{},
+                                 lives ? Inspect::log(*owner.replica).last.index : Index{});
+    if (s.record_) {
+        s.note(Record::What::members, this->node,
+               "members " + to_text(membership) + ": " + s.name_of(state));
+    }
+}
+
+template <class S>
 bool SimulatedDisk<S>::dies(unsigned kind) {
     auto& owner = simulator->nodes_[node];
     if (calls_left && *calls_left == 0) owner.dead = true;
@@ -2223,14 +2445,14 @@ bool SimulatedDisk<S>::dies(unsigned kind) {
 }
 
 template <class S>
-auto SimulatedDisk<S>::load() -> StoredState<T> {
+auto SimulatedDisk<S>::load() -> State {
     DiskImage& image = simulator->ghost_.disk(node);
     if constexpr (SubjectTraits<S>::stores) {
         auto& own = simulator->own_storage_;
         own.storages[node].reset();
         if (own.power_lost[node]) own.replace(own.live(node), own.synced(node));
         own.storages[node] = S::open(own.live(node));
-        StoredState<T> state = own.storages[node]->load();
+        State state = own.storages[node]->load();
         // A power loss leaves what was synced, the end of a process that or something later.
         if (own.power_lost[node]) {
             while (!unsynced.empty()) undo();
@@ -2335,6 +2557,9 @@ void SimulatedDisk<S>::put_entries(Index first_index, const std::vector<LogEntry
     image.synced_index = std::min(image.synced_index, first_index - 1);
     if (begun) begun->synced.index = std::min(begun->synced.index, first_index - 1);
     for (const LogEntry& entry : added) {
+        if constexpr (SubjectTraits<S>::members_change)
+            if (auto* membership = std::get_if<Config>(&entry.command))
+                simulator->ghost_.know(*membership);
         std::uint64_t number = simulator->number_of(entry);
         log.push(entry.term, number);
         entries.push_back(entry);
@@ -2510,7 +2735,7 @@ void SimulatedDisk<S>::undo() {
 }
 
 template <class S>
-bool SimulatedDisk<S>::is_at(const StoredState<T>& state) const {
+bool SimulatedDisk<S>::is_at(const State& state) const {
     const DiskImage& image = std::as_const(simulator->ghost_).disk(node);
     if (state.term != image.term || state.voted_for != image.voted_for ||
         !(state.last_included == image.log.base) || state.entries.size() != entries.size())

@@ -23,6 +23,9 @@
 // - `static constexpr bool async_disk = true`: a share of the schedules runs on disks that sync
 //   while their replicas go on, for who has an AsyncStorage. It costs another compilation, and has
 //   no effect beside `open`.
+// - `static constexpr bool members_change = true`: its replicas are those of a Cluster that is
+//   Reconfigurable, and their members change. Messages, entries and a Storage of your own have a
+//   Membership then; the machine's snapshots may have one.
 #pragma once
 
 #include <concepts>
@@ -62,9 +65,13 @@ struct SubjectTraits {
     using M = typename S::Machine;
     using T = typename M::Transition;
     using D = little_raft::detail::SnapshotDataOf<M>;
+    static constexpr bool members_change = requires { requires S::members_change; };
+    using Config = std::conditional_t<members_change, Membership, Noop>;
     using Id = std::decay_t<decltype(std::declval<const T&>().get_id())>;
 
-    static constexpr bool snapshotting = Snapshotting<M>;
+    /// Whether the machine keeps the membership with its snapshots; otherwise the kit does.
+    static constexpr bool keeps_membership = members_change && Snapshotting<M, Membership>;
+    static constexpr bool snapshotting = Snapshotting<M> || keeps_membership;
     static constexpr bool draws = requires(Random & random, std::uint64_t number) {
         { S::transition(random, number) } -> std::convertible_to<T>;
     };
@@ -80,9 +87,14 @@ struct SubjectTraits {
     static constexpr bool observes = requires(const M& machine, const T& transition) {
         requires !std::is_void_v<decltype(S::observe(machine, transition))>;
     };
-    static constexpr bool encodes = requires(const MessageOf<M>& message, std::string_view text) {
+    using Message = MessageOf<M, Config>;
+    using LogEntry = Entry<T, Config>;
+    using Saved = Snapshot<D, Config>;
+    /// What the machine itself takes and gives.
+    using Given = std::conditional_t<keeps_membership, Saved, Snapshot<D>>;
+    static constexpr bool encodes = requires(const Message& message, std::string_view text) {
         { S::encode(message) } -> std::convertible_to<std::string>;
-        { S::decode(text) } -> std::same_as<std::optional<MessageOf<M>>>;
+        { S::decode(text) } -> std::same_as<std::optional<Message>>;
     };
     static constexpr bool stores = requires(const std::filesystem::path& directory) {
         { S::open(directory) } -> std::same_as<std::unique_ptr<typename S::Storage>>;
@@ -102,6 +114,10 @@ struct SubjectTraits {
 
     /// Says in words what is missing, or of the wrong form.
     static constexpr void check() {
+        static_assert(
+            members_change || !Snapshotting<M, Membership>,
+            "little_raft: the machine's snapshots have a Membership, so the subject needs "
+            "static constexpr bool members_change = true");
         if constexpr (requires { &S::transition; })
             static_assert(draws,
                           "little_raft: the subject's transition is not "
@@ -167,6 +183,7 @@ struct SubjectTraits {
         add(encodes, "encode and decode");
         add(stores, "Storage and open");
         add(snapshotting, "snapshots of the machine");
+        add(members_change, "members_change");
         return names;
     }
 
@@ -282,6 +299,11 @@ struct DigestTest : Subject<DigestMachine> {
     static constexpr bool async_disk = true;
     static Command transition(Random&, std::uint64_t number) { return {number}; }
     static std::uint64_t digest(const DigestMachine& machine) { return machine.digest; }
+};
+
+/// The same, of clusters whose members change.
+struct MembersTest : DigestTest {
+    static constexpr bool members_change = true;
 };
 
 }  // namespace little_raft::testing

@@ -31,11 +31,14 @@ class Mix {
  public:
     /// Faults are missing in a good share of all mixes; timers fire often or seldom; partitions
     /// last or do not; where time passes by itself, few messages are moved by hand.
-    static Mix draw(Random& random, const Configuration& configuration) {
+    static Mix draw(Random& random, const Configuration& configuration,
+                    bool members_change = false) {
         static constexpr std::array<std::uint64_t, step_kinds> usual = {
-            200, 12, 12, 3, 28, 1, 24, 20, 6, 14, 4, 3, 10, 4, 8, 2, 3, 3, 2, 4, 8, 40};
+            200, 12, 12, 3, 28, 1, 24, 20, 6, 14, 4, 3, 10, 4, 8, 2, 3, 3, 2, 4, 8, 40, 10};
         std::array<std::uint64_t, step_kinds> weights = usual;
+        if (!members_change) weights[static_cast<std::size_t>(Step::change)] = 0;
         for (std::size_t i = 0; i < step_kinds; ++i) {
+            if (weights[i] == 0) continue;
             weights[i] *= 1 + random.below(4);
             if (is_fault(static_cast<Step>(i)) && random.one_in(2)) weights[i] = 0;
         }
@@ -124,8 +127,9 @@ class Mix {
 
 /// One of two mixes at a time, in turns of irregular length, or a single one.
 inline Schedule draw_schedule(Random& random, std::size_t length,
-                              const Configuration& configuration) {
-    Mix mixes[2] = {Mix::draw(random, configuration), Mix::draw(random, configuration)};
+                              const Configuration& configuration, bool members_change = false) {
+    Mix mixes[2] = {Mix::draw(random, configuration, members_change),
+                    Mix::draw(random, configuration, members_change)};
     bool bursts = random.one_in(3);
     std::size_t which = 0;
     Schedule schedule(length);
@@ -143,12 +147,12 @@ struct Case {
 };
 
 /// Some bugs need a thousand steps and more.
-inline Case draw_case(std::uint64_t seed, std::uint64_t index) {
+inline Case draw_case(std::uint64_t seed, std::uint64_t index, bool members_change = false) {
     Random random(mix(seed, index));
     Case drawn;
-    drawn.configuration = Configuration::draw(random);
+    drawn.configuration = Configuration::draw(random, members_change);
     std::size_t length = random.one_in(300) ? 2'500 : random.one_in(12) ? 1'000 : 400;
-    drawn.schedule = draw_schedule(random, length, drawn.configuration);
+    drawn.schedule = draw_schedule(random, length, drawn.configuration, members_change);
     return drawn;
 }
 
@@ -213,6 +217,19 @@ Coverage impossible_for() {
     if (!MachineModel<S>::is_possible) coverage[Event::history_decided] = 1;
     coverage[Event::history_undecided] = 1;  // Better never.
     if (!Traits::has_invariant) coverage[Law::own_invariant] = 1;
+    for (Event event : {Event::change_asked, Event::change_begun, Event::change_committed,
+                        Event::change_refused, Event::change_overruled, Event::change_unknown,
+                        Event::joint_left, Event::membership_rolled_back, Event::learner_promoted,
+                        Event::leader_removed, Event::removed_ignored})
+        coverage[event] = Traits::members_change ? 0 : 1;
+    // These are for a cluster that has a size.
+    for (Event event : {Event::deaf_leader_replaced, Event::bridge_led, Event::outsider_ignored,
+                        Event::cut_off_ignored, Event::minority_asked, Event::calm,
+                        Event::lease_outlasted_restarts})
+        coverage[event] = Traits::members_change ? 1 : 0;
+    for (Law law :
+         {Law::last_membership_in_force, Law::members_change_in_order, Law::changes_end_once})
+        coverage[law] = Traits::members_change ? 0 : 1;
     if (!Traits::async_disk) coverage[Event::sync_ended] = coverage[Event::sync_overtaken] = 1;
     if (Traits::stores) coverage[Event::unsynced_write_lost] = coverage[Event::append_torn] = 1;
     return coverage;
@@ -305,6 +322,7 @@ class Shrinker {
         for (std::uint64_t replicas = 1; replicas < best_.configuration.replicas; ++replicas) {
             Case smaller = best_;
             smaller.configuration.replicas = replicas;
+            smaller.configuration.newcomers %= replicas;
             progress = try_case(std::move(smaller)) || progress;
         }
         for (const Configuration::Field& field : Configuration::fields()) {
@@ -423,8 +441,9 @@ std::optional<Case> find_simpler(const Case& found, Law law, std::uint64_t seed)
     for (std::size_t length : lengths) {
         if (length >= found.schedule.size()) break;
         for (std::uint64_t k = 0; k < 5'000; ++k) {
-            Case drawn = draw_case(mix(seed, length), k);
+            Case drawn = draw_case(mix(seed, length), k, SubjectTraits<S>::members_change);
             drawn.configuration.replicas = sizes[k % sizes.size()];
+            drawn.configuration.newcomers %= drawn.configuration.replicas;
             drawn.configuration.finale = found.configuration.finale;
             drawn.configuration.leases = found.configuration.leases;
             drawn.configuration.async_disk = found.configuration.async_disk;
@@ -469,7 +488,7 @@ template <class S>
 Block run_block(const Settings& settings, std::uint64_t first, std::uint64_t end) {
     Block block;
     for (std::uint64_t index = first; index < end && !block.failed; ++index) {
-        Case drawn = draw_case(settings.seed, index);
+        Case drawn = draw_case(settings.seed, index, SubjectTraits<S>::members_change);
         ++block.schedules;
         simulate<S>(drawn.configuration, nullptr, [&](auto& simulator) {
             bool passed = simulator.run(drawn.schedule);
@@ -512,8 +531,8 @@ Result check(const Settings& settings = Settings::from_environment()) {
         result.coverage.add(block.coverage);
         result.schedules += block.schedules;
         if (!block.failed) continue;
-        Result told =
-            explain<S>(draw_case(settings.seed, *block.failed), block.law, settings, *block.failed);
+        Case failed = draw_case(settings.seed, *block.failed, SubjectTraits<S>::members_change);
+        Result told = explain<S>(failed, block.law, settings, *block.failed);
         told.coverage = result.coverage;
         told.schedules = result.schedules;
         return told;

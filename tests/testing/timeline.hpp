@@ -154,17 +154,18 @@ inline std::string shorter(std::string_view fields) {
 
 inline const char* words_of(What what) {
     static constexpr const char* words[] = {
-        "sent",     "got",    "got a copy", "lost",      "damaged",  "blocked",   "timer",
-        "proposed", "read",   "crashed",    "restarted", "paused",   "resumed",   "links",
-        "clock",    "disk",   "fault",      "role",      "term",     "vote",      "appended",
-        "cut off",  "commit", "applied",    "state",     "snapshot", "installed", "broken law"};
+        "sent",  "got",     "got a copy", "lost",      "damaged",   "blocked", "timer",  "proposed",
+        "read",  "crashed", "restarted",  "paused",    "resumed",   "links",   "clock",  "disk",
+        "fault", "role",    "term",       "vote",      "appended",  "cut off", "commit", "applied",
+        "state", "members", "snapshot",   "installed", "broken law"};
     static_assert(std::size(words) == static_cast<std::size_t>(What::violation) + 1);
     return words[static_cast<std::size_t>(what)];
 }
 
 inline bool is_of_message(const Event& event) { return event.what <= What::blocked; }
 inline bool is_seen_in_states(What what) {
-    return what >= What::fault && what != What::state && what != What::violation;
+    return what >= What::fault && what != What::state && what != What::members &&
+           what != What::violation;
 }
 
 /// Terms have six colours in turn, and 0 is grey. The number always stands with the colour.
@@ -494,6 +495,7 @@ class Page {
             case What::propose:
                 return chip("", text_of("new ", event.text));
             case What::read:
+            case What::members:
                 return chip("", event.text);
             case What::install:
                 return chip("", "installs");
