@@ -57,4 +57,28 @@ Reply write(Cluster& cluster, const std::vector<std::string>& command) {
     return ask(cluster, cluster.wait_for_leader(), command);
 }
 
+std::string info(Cluster& cluster, std::size_t replica, const std::string& section) {
+    return Client(cluster.client_address(replica), 1s).call({"INFO", section}).text;
+}
+
+namespace {
+
+std::string field(const std::string& text, const std::string& name) {
+    std::size_t at = text.find("\n" + name + ":");
+    if (at == std::string::npos) return "";
+    at += name.size() + 2;
+    return text.substr(at, text.find('\r', at) - at);
+}
+
+}  // namespace
+
+std::string raft_field(Cluster& cluster, std::size_t replica, const std::string& name) {
+    return field(info(cluster, replica, "raft"), name);
+}
+
+std::uint64_t counted(Cluster& cluster, std::size_t replica, const std::string& name) {
+    std::string value = field(info(cluster, replica, "stats"), name);
+    return value.empty() ? 0 : std::stoull(value);
+}
+
 }  // namespace kv_tests

@@ -103,6 +103,7 @@ class Cluster {
 
     /// What its replicas know each other by.
     std::string secret() const { return "what only these tests know"; }
+    const std::filesystem::path& secret_file() const { return secret_; }
 
     const std::filesystem::path& files() const { return files_.path(); }
 
@@ -157,5 +158,14 @@ Reply ask(Cluster& cluster, std::size_t replica, const std::vector<std::string>&
 
 /// A write, by whoever leads. Only for writes that may be done twice.
 Reply write(Cluster& cluster, const std::vector<std::string>& command);
+
+/// What INFO says in a section; nothing while the replica does not answer.
+std::string info(Cluster& cluster, std::size_t replica, const std::string& section);
+
+/// The value of a field of INFO raft; empty if there is none.
+std::string raft_field(Cluster& cluster, std::size_t replica, const std::string& name);
+
+/// How often a replica has counted something, by INFO stats; 0 if it does not.
+std::uint64_t counted(Cluster& cluster, std::size_t replica, const std::string& name);
 
 }  // namespace kv_tests

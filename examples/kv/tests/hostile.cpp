@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "certificates.hpp"
 #include "cluster.hpp"
 
 namespace kv_tests {
@@ -158,39 +159,6 @@ TEST_CASE("impostors") {
     cluster.start(impostors_place);
     check_serves(cluster, "a replica without the secret");
 }
-
-namespace {
-
-/// Certificates that live as long as the test.
-class Authority {
- public:
-    Authority() {
-        openssl({"req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-                 "/CN=authority", "-keyout", path("ca.key"), "-out", path("ca.pem")});
-    }
-
-    /// The server's options for a replica with a certificate of this authority.
-    std::vector<std::string> certify() {
-        openssl({"req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=replica", "-keyout",
-                 path("key"), "-out", path("request")});
-        openssl({"x509", "-req", "-in", path("request"), "-CA", path("ca.pem"), "-CAkey",
-                 path("ca.key"), "-CAcreateserial", "-days", "2", "-out", path("pem")});
-        return {"--tls-ca", path("ca.pem"), "--tls-cert", path("pem"), "--tls-key", path("key")};
-    }
-
- private:
-    std::string path(const std::string& name) const { return (directory_.path() / name).string(); }
-
-    static void openssl(std::vector<std::string> arguments) {
-        arguments.insert(arguments.begin(), "openssl");
-        Ran ran = run_command(arguments);
-        REQUIRE_MESSAGE(ran.code == 0, ran.output);
-    }
-
-    TemporaryDirectory directory_;
-};
-
-}  // namespace
 
 TEST_CASE("tls") {
     Authority ours, theirs;
