@@ -45,7 +45,7 @@ class MemberChanges {
         if (change_ || !transport_.membership().outgoing.empty())
             return "TRYAGAIN another change of the members is under way; nothing changed";
         std::string_view refusal =
-            adds ? refuse_addition(*id, address->text(), learner) : refuse_removal(*id);
+            adds ? refuse_addition(*id, *address, learner) : refuse_removal(*id);
         if (!refusal.empty()) return refusal;
         Change change{Change::removal, *id, {}, learner, now + patience_, std::move(ended)};
         if (adds) {
@@ -96,14 +96,13 @@ class MemberChanges {
     /// So close to the end of the log a learner is as good as there.
     static constexpr std::uint64_t caught_up = 1000;
 
-    std::string_view refuse_addition(ReplicaId id, const std::string& address, bool learner) const {
+    std::string_view refuse_addition(ReplicaId id, const Address& address, bool learner) const {
         const little_raft::Member* member = transport_.find_member(id);
         if (member && (learner || !member->learner)) return "ERR it is a member already";
-        if (member && member->address != address)
+        if (member && member->address != address.text())
             return "ERR it is a learner already, at another address";
-        for (const auto& other : transport_.membership().members)
-            if (other.id != id && other.address == address)
-                return "ERR another member has that address";
+        for (const auto& [other, its] : transport_.members())
+            if (other != id && its.overlaps(address)) return "ERR another member has that address";
         bool full = !member && transport_.membership().members.size() >= members_max;
         return full ? "ERR there are as many members as there can be" : "";
     }

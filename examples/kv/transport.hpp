@@ -59,16 +59,22 @@ struct Address {
         std::string_view host = clients.substr(0, colon);
         if (host.size() > 2 && host.front() == '[' && host.back() == ']')
             host = host.substr(1, host.size() - 2);
-        if (host.size() > 255) return std::nullopt;
+        if (!is_host(host)) return std::nullopt;
         address.host = host;
         auto port = to_port(clients.substr(colon + 1));
         if (!port) return std::nullopt;
         address.port = *port;
         auto peer =
             at == text.npos ? to_port(std::to_string(*port + 10000)) : to_port(text.substr(at + 1));
-        if (!peer) return std::nullopt;
+        if (!peer || *peer == *port) return std::nullopt;
         address.peer_port = *peer;
         return address;
+    }
+
+    /// Whether two replicas would be in each other's way.
+    bool overlaps(const Address& other) const {
+        auto has = [&](std::uint16_t at) { return other.port == at || other.peer_port == at; };
+        return host == other.host && (has(port) || has(peer_port));
     }
 
     std::string client_text() const { return bracketed() + ":" + std::to_string(port); }
@@ -77,6 +83,18 @@ struct Address {
     friend bool operator==(const Address&, const Address&) = default;
 
  private:
+    /// Safety: it stands in logs, in INFO and in replies, so nothing in it may look like these.
+    static bool is_host(std::string_view host) {
+        static constexpr std::string_view others = ".-_:%";
+        for (char c : host)
+            if (!is_alphanumeric(c) && others.find(c) == others.npos) return false;
+        std::error_code error;
+        if (host.find(':') != host.npos) asio::ip::make_address_v6(host, error);
+        return !host.empty() && host.size() <= 255 && !error;
+    }
+    static bool is_alphanumeric(char c) {
+        return ('0' <= c && c <= '9') || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z');
+    }
     std::string bracketed() const { return host.find(':') == host.npos ? host : "[" + host + "]"; }
     static std::optional<std::uint16_t> to_port(std::string_view text) {
         auto value = to_integer(text);

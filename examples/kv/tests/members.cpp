@@ -75,18 +75,65 @@ void check_refusals(Cluster& cluster, std::size_t newcomer) {
         {{"RAFT", "ADD", id, address, "LEARNER", "x"}, "-ERR usage"},
         {{"RAFT", "ADD", "0", address}, "-ERR an id is"},
         {{"RAFT", "ADD", "x", address}, "-ERR an id is"},
-        {{"RAFT", "ADD", id, "nonsense"}, "-ERR an address is"},
-        {{"RAFT", "ADD", id, "host:99999"}, "-ERR an address is"},
+        {{"RAFT", "ADD", "-4", address}, "-ERR an id is"},
+        {{"RAFT", "ADD", "04", address}, "-ERR an id is"},
+        {{"RAFT", "ADD", "18446744073709551620", address}, "-ERR an id is"},
+        {{"RAFT", "ADD", address, id}, "-ERR an id is"},
         {{"RAFT", "ADD", id, cluster.full_address(0)}, "-ERR another member has that address"},
         {{"RAFT", "ADD", "1", address}, "-ERR it is a member already"},
         {{"RAFT", "REMOVE"}, "-ERR usage"},
         {{"RAFT", "REMOVE", "1", "2"}, "-ERR usage"},
+        {{"RAFT", "REMOVE", "0"}, "-ERR an id is"},
         {{"RAFT", "REMOVE", id}, "-ERR no member has that id"},
     };
     for (const auto& [command, answer] : refused) change(cluster, command, answer);
-    std::size_t follower = (cluster.wait_for_leader() + 1) % 3;
-    Reply reply = Client(cluster.client_address(follower), 1s).call({"RAFT", "ADD", id, address});
-    CHECK_MESSAGE(reply.starts_with("-MOVED 0 "), reply.show());
+    // Whoever does not lead says who does, if it knows.
+    std::size_t leader = cluster.wait_for_leader();
+    for (const std::vector<std::string>& command :
+         {std::vector<std::string>{"RAFT", "ADD", id, address}, {"RAFT", "REMOVE", "1"}}) {
+        Reply reply = Client(cluster.client_address((leader + 1) % 3), 1s).call(command);
+        CHECK_MESSAGE(cluster.moved_to(reply) == leader, reply.show());
+        reply = Client(cluster.client_address(newcomer), 1s).call(command);
+        CHECK_MESSAGE(reply.starts_with("-CLUSTERDOWN "), reply.show());
+    }
+}
+
+/// What is no address becomes none: it would stand in logs, in INFO, and in the replies that tell
+/// clients where to go.
+void check_bad_addresses(Cluster& cluster, std::size_t newcomer) {
+    const std::vector<std::string> bad{"",
+                                       "nonsense",
+                                       ":7000",
+                                       "host:",
+                                       "host:0",
+                                       "host:99999",
+                                       "host:-1",
+                                       "host:07000",
+                                       "host:60000",  // The other port is 70000.
+                                       "host:7000@",
+                                       "host:7000@0",
+                                       "host:7000@99999",
+                                       "host:7000@x",
+                                       "host:7000@7001@7002",
+                                       "host:7000@7000",  // It cannot listen twice at one port.
+                                       "a host:7000",
+                                       "host\r\nrole:master:7000",
+                                       std::string("host\0:7000", 10),
+                                       "a,b:7000",
+                                       "[]:7000",
+                                       "[::1:7000",
+                                       "a:b:7000",
+                                       "[fe80::1%x\r\ny]:7000",
+                                       std::string(256, 'x') + ":7000"};
+    for (const std::string& address : bad)
+        change(cluster, {"RAFT", "ADD", id_of(newcomer), address}, "-ERR an address is");
+    // One port of another is enough to be in its way, whichever it is there.
+    for (const Address& taken : {cluster.client_address(1), cluster.peer_address(1)}) {
+        const std::string free = std::to_string(free_port()), port = std::to_string(taken.port);
+        for (const std::string& ports : {port + "@" + free, free + "@" + port})
+            change(cluster, {"RAFT", "ADD", id_of(newcomer), taken.host + ":" + ports},
+                   "-ERR another member has that address");
+    }
 }
 
 /// It has no vote then, and reads as all do.
@@ -120,6 +167,7 @@ TEST_CASE("members") {
     check_knows_nothing(cluster, added);
     CHECK(raft_field(cluster, added, "term") == "0");
     check_refusals(cluster, added);
+    check_bad_addresses(cluster, added);
     check_members(cluster, {0, 1, 2});
 
     add_as_learner(cluster, added);
