@@ -442,6 +442,7 @@ class Admin {
                 {"reads_abandoned", to_text(figures_.reads_abandoned)},
                 {"peer_connects", to_text(peers.connects)},
                 {"peer_refused_cluster", to_text(peers.refused_cluster)},
+                {"peer_refused_tls", to_text(peers.refused_tls)},
                 {"peer_refused_secret", to_text(peers.refused_secret)},
                 {"peer_refused_unknown", to_text(peers.refused_unknown)},
                 {"peer_refused_garbage", to_text(peers.refused_garbage)},

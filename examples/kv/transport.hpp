@@ -155,6 +155,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
  public:
     static constexpr std::size_t tag_size = 16;
     using OnFrame = std::function<bool(std::string_view)>;  ///< False: close it.
+    /// With what TLS has against the other side, or nothing.
+    using OnEnd = std::function<void(std::string_view complaint)>;
 
     Channel(tcp::socket socket, asio::ssl::context& context, bool tls)
         : stream_(std::move(socket), context), tls_(tls) {}
@@ -165,7 +167,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     std::size_t queued() const { return out_.size() + writing_.size(); }
 
     /// Begins to read. `ended` is called once, when it closes for whatever reason.
-    void start(bool dialled, std::size_t frame_max, OnFrame on_frame, std::function<void()> ended) {
+    void start(bool dialled, std::size_t frame_max, OnFrame on_frame, OnEnd ended) {
         open_ = true;
         frame_max_ = frame_max;
         on_frame_ = std::move(on_frame);
@@ -182,10 +184,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
         if (!tls_) return read();
         auto type = dialled ? asio::ssl::stream_base::client : asio::ssl::stream_base::server;
         stream_.async_handshake(type, [self = shared_from_this()](std::error_code error) {
-            if (error) {
-                spdlog::warn("TLS: {}", error.message());
-                return self->close();
-            }
+            if (error) return self->fail(error);
             self->tls_ready_ = true;
             self->read();
             self->flush();
@@ -218,22 +217,32 @@ class Channel : public std::enable_shared_from_this<Channel> {
         with_stream([this](auto& stream) {
             asio::async_write(stream, asio::buffer(writing_),
                               [self = shared_from_this()](std::error_code error, std::size_t) {
-                                  if (error) return self->close();
+                                  if (error) return self->fail(error);
                                   self->writing_.clear();
                                   self->flush();
                               });
         });
     }
 
-    void close() {
+    void close(std::string_view complaint = {}) {
         if (!std::exchange(open_, false)) return;
         std::error_code ignored;
         socket().close(ignored);
         on_frame_ = nullptr;
-        if (auto ended = std::exchange(ended_, nullptr)) ended();
+        if (auto ended = std::exchange(ended_, nullptr)) ended(complaint);
     }
 
  private:
+    /// That a connection breaks is no news; what TLS finds wrong is. A dialer hears only when it
+    /// reads that its own certificate was refused.
+    void fail(std::error_code error) {
+        if (error.category() != asio::error::get_ssl_category()) return close();
+        long verdict = SSL_get_verify_result(stream_.native_handle());
+        close(verdict == X509_V_OK ? "TLS: " + error.message()
+                                   : std::string("TLS: its certificate is refused: ") +
+                                         X509_verify_cert_error_string(verdict));
+    }
+
     void set_option(int name, int value) {
         ::setsockopt(socket().native_handle(), IPPROTO_TCP, name, &value, sizeof(value));
     }
@@ -247,7 +256,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
             stream.async_read_some(
                 asio::buffer(in_.data() + filled_, chunk),
                 [self = shared_from_this()](std::error_code error, std::size_t count) {
-                    if (error || !self->open_) return self->close();
+                    if (error || !self->open_) return self->fail(error);
                     self->filled_ += count;
                     if (!self->take_frames()) return self->close();
                     self->read();
@@ -296,7 +305,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     bool tls_, tls_ready_ = false, open_ = false;
     std::size_t frame_max_ = 0;
     OnFrame on_frame_;
-    std::function<void()> ended_;
+    OnEnd ended_;
     std::string key_;
     std::uint64_t sent_ = 0, received_ = 0;
     std::string in_;  // Of which filled_ bytes have arrived.
@@ -353,6 +362,7 @@ inline asio::ssl::context make_tls_context(const TransportOptions& options) {
 struct TransportCounters {
     std::uint64_t connects = 0;         ///< Connections dialled that were welcomed.
     std::uint64_t refused_cluster = 0;  ///< Dialers of another cluster,
+    std::uint64_t refused_tls = 0;      ///< ... without TLS or without a certificate for it,
     std::uint64_t refused_secret = 0;   ///< ... without the secret or with a wrong one,
     std::uint64_t refused_unknown = 0;  ///< ... that were removed, or meant somebody else,
     std::uint64_t refused_garbage = 0;  ///< ... that did not speak this protocol, or not in time.
@@ -579,8 +589,10 @@ class Transport {
         link->channel->start(
             true, handshake_frame_max,
             [this, link](std::string_view frame) { return link->transport && answer(link, frame); },
-            [this, link] {
-                if (link->transport) retry(link, "the connection was closed");
+            [this, link](std::string_view complaint) {
+                if (!link->transport) return;
+                if (!complaint.empty()) complain(*link, std::string(complaint));
+                retry(link, "the connection was closed");
             });
     }
 
@@ -647,6 +659,7 @@ class Transport {
         explicit Session(asio::io_context& io) : timer(io) {}
         std::shared_ptr<Channel> channel;
         asio::steady_timer timer;
+        std::string remote;  // The machine that it comes from.
         Handshake handshake;
         std::optional<ReplicaId> from;  // Once it has proved that.
     };
@@ -665,6 +678,8 @@ class Transport {
 
     void welcome(tcp::socket socket) {
         auto session = std::make_shared<Session>(io_);
+        std::error_code unknown;
+        session->remote = socket.remote_endpoint(unknown).address().to_string();
         session->channel = std::make_shared<Channel>(std::move(socket), context_, options_.tls());
         session->handshake.acceptor_nonce = random_bytes(32);
         sessions_.push_back(session);
@@ -674,7 +689,7 @@ class Transport {
             [this, session](std::string_view frame) {
                 return session->from ? take_message(*session, frame) : admit(*session, frame);
             },
-            [this, session] { end(session); });
+            [this, session](std::string_view complaint) { end(session, complaint); });
         session->timer.expires_after(handshake_timeout);
         session->timer.async_wait([session](std::error_code cancelled) {
             if (!cancelled && !session->from) session->channel->close();
@@ -685,9 +700,12 @@ class Transport {
         session->channel->flush();
     }
 
-    void end(const std::shared_ptr<Session>& session) {
+    void end(const std::shared_ptr<Session>& session, std::string_view complaint) {
         session->timer.cancel();
-        if (!session->from && session->handshake.cluster.empty()) ++counters_.refused_garbage;
+        if (!session->from && session->handshake.cluster.empty())
+            ++(complaint.empty() ? counters_.refused_garbage : counters_.refused_tls);
+        if (!complaint.empty())
+            spdlog::warn("refused a connection from {}: {}", session->remote, complaint);
         std::erase(sessions_, session);
         // Whoever is no member is of interest as long as it talks to this replica: see admit().
         if (session->from && !members_.contains(*session->from) && !is_guest(*session->from))
@@ -740,10 +758,8 @@ class Transport {
     /// Says why, and closes once that has left.
     bool refuse(Session& session, std::uint64_t& counter, std::string_view why) {
         ++counter;
-        std::error_code unknown;
-        auto remote = session.channel->socket().remote_endpoint(unknown);
         spdlog::warn("refused replica {} of cluster '{}' from {}: {}", session.handshake.from,
-                     session.handshake.cluster, remote.address().to_string(), why);
+                     session.handshake.cluster, session.remote, why);
         session.channel->send([&](std::string& out) { Writer(out).bytes({}).bytes(why); });
         session.channel->flush();
         return false;

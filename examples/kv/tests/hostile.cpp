@@ -179,6 +179,16 @@ TEST_CASE("tls") {
     cluster.set_arguments({});
     check_impostor_is_refused(cluster, {});
     check_impostor_is_refused(cluster, theirs.certify());
+    // ... even to one who believes ours.
+    check_impostor_is_refused(cluster, theirs.certify("impostor", &ours));
+    for (std::size_t i = 0; i < cluster.size(); ++i) {
+        if (i == impostors_place) continue;
+        std::string log = read_file(cluster.log(i));
+        CHECK_MESSAGE(
+            log.find("refused a connection from 127.0.0.1: TLS: its certificate is refused: ") !=
+                log.npos,
+            log);
+    }
 }
 
 namespace {

@@ -2,6 +2,7 @@
 // refused or come to nothing.
 #include <doctest/doctest.h>
 
+#include "certificates.hpp"
 #include "faults.hpp"
 
 namespace kv_tests {
@@ -49,6 +50,18 @@ void change_anyhow(Cluster& cluster, const std::vector<std::string>& command) {
     });
     REQUIRE_MESSAGE(changed, command.at(1), " ", command.at(2), " is not done in time",
                     cluster.logs());
+}
+
+/// Asks until it leads: whoever has just been added may not be connected to all yet, and then its
+/// election comes to nothing.
+void hand_over_to(Cluster& cluster, std::size_t replica) {
+    bool leads = wait_until([&] {
+        std::size_t leader = cluster.wait_for_leader();
+        if (leader == replica) return true;
+        Client(cluster.client_address(leader), 1s).call({"RAFT", "TRANSFER", id_of(replica)});
+        return wait_until([&] { return cluster.leader() == replica; }, election_timeout_max);
+    });
+    REQUIRE_MESSAGE(leads, "replica ", replica + 1, " does not lead", cluster.logs());
 }
 
 /// A replica that is no member reads nothing, and raises no term, for as long as several elections
@@ -210,6 +223,58 @@ TEST_CASE("removed_while_away") {
     }
     check_knows_nothing(cluster, away);
     CHECK(raft_field(cluster, cluster.wait_for_leader(), "term") == term);
+}
+
+TEST_CASE("members_tls") {
+    Authority ours, theirs;
+    auto briefly = [](std::vector<std::string> arguments) {
+        arguments.insert(arguments.end(), {"--change-timeout", "5000"});
+        return arguments;
+    };
+    Cluster cluster({.spares = 2, .arguments = briefly(ours.certify())});
+    constexpr std::size_t added = 3, foreign = 4, removed = 0;
+    REQUIRE(write(cluster, {"SET", "kept", "1"}).is("+OK"));
+    // A certificate of its own, by the same authority.
+    cluster.set_arguments(briefly(ours.certify("newcomer")));
+    cluster.start(added);
+    change(cluster, {"RAFT", "ADD", id_of(added), cluster.full_address(added)}, "+OK");
+    check_members(cluster, {0, 1, 2, added});
+    CHECK(ask(cluster, added, {"GET", "kept"}).is("$1"));
+    hand_over_to(cluster, added);
+    REQUIRE(write(cluster, {"SET", "kept", "2"}).is("+OK"));
+
+    // One by another authority knows the secret and is added, and is told nothing all the same.
+    cluster.set_arguments(theirs.certify("foreigner", &ours));
+    cluster.start(foreign);
+    std::size_t leader = cluster.wait_for_leader();
+    std::string term = raft_field(cluster, leader, "term");
+    change(cluster, {"RAFT", "ADD", id_of(foreign), cluster.full_address(foreign)},
+           "-TRYAGAIN the replica has not caught up; it is a learner so far");
+    std::string where = "replica " + id_of(foreign) + " at " + cluster.full_address(foreign);
+    for (std::size_t i : {0u, 1u, 2u, 3u})
+        CHECK_MESSAGE(log_says(cluster, i, where + ": TLS: its certificate is refused: "),
+                      cluster.logs());
+    CHECK_MESSAGE(counted(cluster, foreign, "peer_refused_tls") > 0, cluster.logs());
+    CHECK(raft_field(cluster, foreign, "term") == "0");
+    check_knows_nothing(cluster, foreign);
+    CHECK(cluster.wait_for_leader() == leader);
+    CHECK(raft_field(cluster, leader, "term") == term);
+    REQUIRE(write(cluster, {"SET", "kept", "3"}).is("+OK"));
+    change(cluster, {"RAFT", "REMOVE", id_of(foreign)}, "+OK");
+
+    // A certificate that is still good does not help who was removed.
+    change(cluster, {"RAFT", "REMOVE", id_of(removed)}, "+OK");
+    check_members(cluster, {1, 2, added});
+    CHECK_MESSAGE(log_says(cluster, removed, "was removed from the cluster"), cluster.logs());
+    cluster.set_arguments(ours.certify());
+    cluster.process(removed).kill_now();
+    cluster.start(removed);
+    for (std::size_t i : {1u, 2u, 3u}) {
+        CHECK_MESSAGE(log_says(cluster, i, "refused replica " + id_of(removed)), cluster.logs());
+        CHECK_MESSAGE(counted(cluster, i, "peer_refused_unknown") > 0, cluster.logs());
+    }
+    check_knows_nothing(cluster, removed);
+    CHECK(ask(cluster, added, {"GET", "kept"}).is("$3"));
 }
 
 TEST_CASE("last_voter") {
