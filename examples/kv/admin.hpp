@@ -446,6 +446,8 @@ class Admin {
                 {"peer_refused_secret", to_text(peers.refused_secret)},
                 {"peer_refused_unknown", to_text(peers.refused_unknown)},
                 {"peer_refused_garbage", to_text(peers.refused_garbage)},
+                {"peer_guests", to_text(peers.guests)},
+                {"peer_ignored", to_text(peers.ignored)},
                 {"peer_malformed", to_text(peers.malformed)},
                 {"peer_dropped", to_text(peers.dropped)}};
     }

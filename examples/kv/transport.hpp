@@ -366,6 +366,8 @@ struct TransportCounters {
     std::uint64_t refused_secret = 0;   ///< ... without the secret or with a wrong one,
     std::uint64_t refused_unknown = 0;  ///< ... that were removed, or meant somebody else,
     std::uint64_t refused_garbage = 0;  ///< ... that did not speak this protocol, or not in time.
+    std::uint64_t guests = 0;           ///< Dialers let in that were no members, as far as known.
+    std::uint64_t ignored = 0;          ///< Messages of theirs that would have deposed a leader.
     std::uint64_t malformed = 0;        ///< Frames that held no message of their sender.
     std::uint64_t dropped = 0;          ///< Messages that found no connection, or a full queue.
 };
@@ -430,6 +432,7 @@ class Transport {
     // ----- What the library calls ----------------------------------------------------------------
 
     void send_message(ReplicaId to, const Message& message) {
+        term_ = message.term;
         auto link = links_.find(to);
         bool possible = link != links_.end() && link->second->welcomed &&
                         link->second->channel->queued() < options_.queue_max;
@@ -745,8 +748,30 @@ class Transport {
         session.timer.cancel();
         // Who has proved to be of this cluster may be a member of which this replica has not heard:
         // it adds this one, or it was added while this one was away. It must have its answers.
+        if (is_stranger(*session.from)) {
+            ++counters_.guests;
+            spdlog::warn("replica {} at {} is no member that this one knows of: let in as a guest",
+                         said.from, address->text());
+        }
         if (!links_.contains(*session.from)) dial(*session.from, *address);
         return true;
+    }
+
+    /// Whoever knows no members yet knows no strangers either.
+    bool is_stranger(ReplicaId id) const { return !members_.empty() && !members_.contains(id); }
+
+    /// A guest may have been elected by those who know it. Liveness: it is believed when this
+    /// replica has lost sight of the leader that it knows, which takes no longer than before an
+    /// election; till then who was never added deposes nobody. What is of the past goes on to the
+    /// library, which answers it: a leader that was removed must hear that another leads. So do
+    /// votes and requests for votes, which depose nobody unless they claim to be a leader's wish.
+    bool usurps(const Message& message) const {
+        bool known = !is_stranger(message.from) || leader_ == message.from;
+        if (!leader_ || known || message.term <= term_) return false;
+        if (const auto* request = std::get_if<little_raft::RequestVote>(&message.body))
+            return request->transfer;
+        return !std::holds_alternative<little_raft::RequestVoteResponse>(message.body) &&
+               !std::holds_alternative<little_raft::AppendEntriesResponse>(message.body);
     }
 
     /// A replica that dials anew has no use for what it dialled before.
@@ -770,6 +795,7 @@ class Transport {
         auto message = decode(frame);
         bool sound = message && message->from == session.from && message->to == options_.id;
         if (!sound) return ++counters_.malformed, false;
+        if (usurps(*message)) return ++counters_.ignored, true;
         received_.push_back(std::move(*message));
         return true;
     }
@@ -788,6 +814,7 @@ class Transport {
     std::vector<std::shared_ptr<Session>> sessions_;
     std::vector<Message> received_;
     std::optional<ReplicaId> leader_, transfer_;
+    little_raft::Term term_;  // Of what was sent last: this replica's, or one before.
     TransportCounters counters_;
     bool stopped_ = false;
 };

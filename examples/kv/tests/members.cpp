@@ -277,6 +277,87 @@ TEST_CASE("members_tls") {
     CHECK(ask(cluster, added, {"GET", "kept"}).is("$3"));
 }
 
+namespace {
+
+/// A replica that takes itself for a member, by what it was started with, and that nobody added.
+Process start_uninvited(Cluster& cluster, std::size_t i) {
+    std::vector<std::string> command{settings.server,
+                                     "--id",
+                                     id_of(i),
+                                     "--dir",
+                                     cluster.directory(i).string(),
+                                     "--secret-file",
+                                     cluster.secret_file().string(),
+                                     "--election-timeout",
+                                     "100",
+                                     "--heartbeat",
+                                     "10",
+                                     "--bootstrap"};
+    for (std::size_t j = 0; j <= i; ++j)
+        command.push_back(id_of(j) + "=" + cluster.full_address(j));
+    return Process::start({command, cluster.log(i)});
+}
+
+/// How many messages of one kind a replica has sent.
+std::uint64_t sent(Cluster& cluster, std::size_t replica, const std::string& kind) {
+    std::string text = raft_field(cluster, replica, "sent");
+    std::size_t at = text.find(kind + "=");
+    return at == std::string::npos ? 0 : std::stoull(text.substr(at + kind.size() + 1));
+}
+
+}  // namespace
+
+TEST_CASE("uninvited") {
+    Cluster cluster({.spares = 1});
+    constexpr std::size_t guest = 3;
+    REQUIRE(write(cluster, {"SET", "kept", "1"}).is("+OK"));
+    std::size_t leader = cluster.wait_for_leader();
+    std::string term = raft_field(cluster, leader, "term");
+    Process process = start_uninvited(cluster, guest);
+    // It asks again and again to be elected.
+    auto asks_more = [&] {
+        std::uint64_t before = sent(cluster, guest, "request_vote");
+        return wait_until([&] { return sent(cluster, guest, "request_vote") >= before + 60; });
+    };
+    REQUIRE_MESSAGE(asks_more(), cluster.logs());
+    REQUIRE(write(cluster, {"SET", "kept", "2"}).is("+OK"));
+    CHECK(cluster.wait_for_leader() == leader);
+    CHECK(raft_field(cluster, leader, "term") == term);
+    for (std::size_t i : {0u, 1u, 2u}) {
+        CHECK_MESSAGE(log_says(cluster, i, "is no member that this one knows of"), cluster.logs());
+        CHECK_MESSAGE(counted(cluster, i, "peer_guests") > 0, info(cluster, i, "stats"));
+    }
+    // Nor is it elected when nobody leads.
+    cluster.process(leader).kill_now();
+    std::size_t next = cluster.wait_for_leader();
+    CHECK(next != guest);
+    REQUIRE(write(cluster, {"SET", "kept", "3"}).is("+OK"));
+    term = raft_field(cluster, next, "term");
+    REQUIRE_MESSAGE(asks_more(), cluster.logs());
+    CHECK(cluster.wait_for_leader() == next);
+    CHECK(raft_field(cluster, next, "term") == term);
+    cluster.start(leader);
+    check_members(cluster, {0, 1, 2});
+    check_knows_nothing(cluster, guest);
+}
+
+TEST_CASE("led_by_newcomer") {
+    Cluster cluster({.spares = 1});
+    constexpr std::size_t added = 3;
+    std::size_t away = (cluster.wait_for_leader() + 1) % 3;
+    REQUIRE(write(cluster, {"SET", "kept", "1"}).is("+OK"));
+    cluster.process(away).kill_now();
+    cluster.start(added);
+    change(cluster, {"RAFT", "ADD", id_of(added), cluster.full_address(added)}, "+OK");
+    hand_over_to(cluster, added);
+    REQUIRE(write(cluster, {"SET", "kept", "2"}).is("+OK"));
+    // Whoever leads is no member as far as this one knows, and the only one to tell it better.
+    cluster.start(away);
+    check_members(cluster, {0, 1, 2, added});
+    CHECK_MESSAGE(counted(cluster, away, "peer_guests") > 0, cluster.logs());
+    CHECK(ask(cluster, away, {"GET", "kept"}).is("$2"));
+}
+
 TEST_CASE("last_voter") {
     Cluster cluster({.replicas = 1, .spares = 1});
     REQUIRE(write(cluster, {"SET", "kept", "1"}).is("+OK"));

@@ -202,4 +202,63 @@ TEST_CASE("traitor") {
                   " MB more");
 }
 
+namespace {
+
+/// What only a leader says, or who is about to be one by its leader's wish, and what others answer.
+std::vector<std::string> claims_to_lead(std::uint64_t from, std::uint64_t to, std::uint64_t term) {
+    const std::vector<std::vector<std::uint64_t>> bodies{
+        {0, from, to, term, 0, term, 1'000, 0},        // Asks for a vote,
+        {0, from, to, term, 0, term, 1'000, 1},        // ... as if the leader had told it to.
+        {1, from, to, term, 0, 1},                     // Votes.
+        {2, from, to, term, 0, 0, 0, 0, 0, 0},         // A heartbeat.
+        {3, from, to, term, 1, 1'000, 0, 0, 0, 1, 0},  // Has what nobody sent.
+        {5, from, to, term}};                          // Tells it to stand for election.
+    std::vector<std::string> all;
+    for (const std::vector<std::uint64_t>& numbers : bodies) all.push_back(message(numbers));
+    // The whole of a snapshot in which nobody is a member.
+    std::string snapshot = message({4, from, to, term, term, 1'000, 0});
+    kv::Writer(snapshot).bytes("keys").number(1).number(0).number(0).number(0);
+    all.push_back(snapshot);
+    return all;
+}
+
+}  // namespace
+
+TEST_CASE("usurper") {
+    Cluster cluster({});
+    REQUIRE(write(cluster, {"SET", "kept", "1"}).is("+OK"));
+    std::size_t leader = cluster.wait_for_leader();
+    const std::string term = raft_field(cluster, leader, "term");
+    // Only those who know the leader stand by it.
+    for (std::size_t i = 0; i < cluster.size(); ++i)
+        REQUIRE(wait_until(
+            [&] { return raft_field(cluster, i, "leader") == std::to_string(leader + 1); }));
+    constexpr std::uint64_t never_member = 9;
+    const std::string address = "127.0.0.1:" + std::to_string(free_port());
+    for (std::uint64_t ahead : {0u, 1u, 10u}) {
+        for (std::size_t i = 0; i < cluster.size(); ++i) {
+            Traitor usurper(cluster.peer_address(i), never_member, i + 1, cluster.secret(),
+                            address);
+            REQUIRE(usurper.is_welcome());
+            for (const std::string& bytes :
+                 claims_to_lead(never_member, i + 1, std::stoull(term) + ahead))
+                usurper.send(bytes);
+            // That all was taken in shows by the end that this has.
+            usurper.send("x");
+            CHECK(usurper.is_hung_up_on());
+        }
+    }
+    check_goes_on(cluster);
+    CHECK_MESSAGE(cluster.leader() == leader, cluster.logs());
+    for (std::size_t i = 0; i < cluster.size(); ++i) {
+        CHECK_MESSAGE(raft_field(cluster, i, "term") == term, cluster.logs());
+        CHECK(counted(cluster, i, "peer_guests") == 3);
+        // Of each later term four: to vote at the leader's wish, and whatever leaders say.
+        CHECK(counted(cluster, i, "peer_ignored") == 8);
+        std::string log = read_file(cluster.log(i));
+        CHECK_MESSAGE(log.find("replica 9 at " + address) != log.npos, log);
+        CHECK_MESSAGE(log.find("is no member that this one knows of") != log.npos, log);
+    }
+}
+
 }  // namespace kv_tests
