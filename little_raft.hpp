@@ -1522,7 +1522,8 @@ class Replica {
 
     /// So may whoever has a vote in the membership in force, or had one in another that came after
     /// what is known to be committed. Liveness: a leader may be needed from among those
-    /// [PhD 4.2.2]. Newcomers and learners wait, and whoever was removed.
+    /// [PhD 4.2.2]. Newcomers and learners wait, and whoever was removed, unless on(RequestVote)
+    /// finds one of them needed.
     bool may_lead() const { return !reconfigurable || status_.commit_index < left_at_; }
 
     /// One change at a time. Safety: each after an entry of the leader's own term is committed, or
@@ -1722,7 +1723,8 @@ class Replica {
     bool vote_changed_ = false;     // Term or vote are not what the Storage has.
     bool compacted_ = false;        // The log's base is not.
     Index membership_index_;        // Of what is in force; last_applied or less: applied_.
-    /// Of the first membership in which this replica has no vote any more; absurd: it has one.
+    /// Of the first membership in which this replica has no vote any more; absurd: it has one, or
+    /// is needed without.
     Index left_at_ = {absurd};
     [[no_unique_address]] Config membership_;  // In force.
     [[no_unique_address]] Config applied_;     // In force as of last_applied.
