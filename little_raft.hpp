@@ -575,11 +575,11 @@ struct Log {
         return {*term_at(index), index};
     }
 
-    /// Returns it as it stands in the log.
-    const Entry& append(Entry&& entry) {
+    /// True: it holds no transition.
+    bool append(Entry&& entry) {
         last = {entry.term, last.index + 1};
         if (last.index.value % chunk_size == 0) chunks.emplace_back().reserve(chunk_size);
-        return chunks.back().emplace_back(std::move(entry));
+        return chunks.back().emplace_back(std::move(entry)).command.index() == 0;
     }
 
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
@@ -956,6 +956,7 @@ class Replica {
         Snapshot<D, Config> snapshot = {};  // that a leader sends or a follower receives
         std::optional<ReplicaId> transfer;  // leader: who is to lead
         Time heard = {};                    // follower: the latest stamp of the leader
+        Index ahead;          // follower: where its log kept it from a vote for another
         Duration lease = {};  // leader: for how long after a message nobody else can lead
         bool unsent = false;  // leader: there may be something to send
         bool asks = false;    // leader: reads wait for word that it still leads
@@ -1027,9 +1028,8 @@ class Replica {
     /// requests for votes, too, since a candidate's own vote is part of what they say. Without a
     /// Storage there is nothing to wait for.
     void answer(ReplicaId to, auto body) {
-        Message message{status_.id, to, status_.term, std::move(body)};
-        durable || to == status_.id ? answers_.push_back(std::move(message))
-                                    : send(std::move(message));
+        Message out{status_.id, to, status_.term, std::move(body)};
+        durable || to == status_.id ? answers_.push_back(std::move(out)) : send(std::move(out));
     }
 
     void drop() { ++status_.counters.dropped; }
@@ -1044,8 +1044,7 @@ class Replica {
         LogPosition last;  // Of those that it names.
         if (auto* sent = std::get_if<AppendEntries<T, Config>>(&message.body)) {
             last = {detail::greatest(sent->prev_log.term, Term{1}), sent->prev_log.index};
-            for (const Entry& e : sent->entries)
-                possible &= std::exchange(last.term, e.term) <= e.term;
+            for (auto& e : sent->entries) possible &= std::exchange(last.term, e.term) <= e.term;
         } else if (auto* request = std::get_if<RequestVote>(&message.body)) {
             last = request->last_log;
             possible &= request->pre_vote ? !request->transfer : message.term > Term{};
@@ -1065,15 +1064,15 @@ class Replica {
     /// is no member (any more) may ask, but has nothing to say.
     void handle(Message& message) {
         const auto* request = std::get_if<RequestVote>(&message.body);
-        bool hears = status_.role == Role::leader ||
-                     now_ - options_.election_timeout_range.min < leader_contact_;
+        bool hears = request && (status_.role == Role::leader ||
+                                 now_ - options_.election_timeout_range.min < leader_contact_);
         bool leads = message.body.index() == 2 || message.body.index() == 4;
         bool answers = message.body.index() == 1 || message.body.index() == 3;
         bool stranger = reconfigurable && answers && !find(message.from);
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
-        if (past || stranger || (request && !request->transfer && hears)) return drop();
+        if (past || stranger || (hears && !request->transfer)) return drop();
         if (message.term > status_.term) become(Role::follower, message.term);
         if (leads && status_.leader.value_or(message.from) != message.from) return drop();
         std::visit([&](auto& body) { on(message, body); }, message.body);
@@ -1131,7 +1130,7 @@ class Replica {
     /// Asks for votes [Raft 5.2]. Liveness: first, as a pre-candidate, whether it could win them,
     /// so that a replica that cannot raises nobody's term [PhD 9.6].
     void campaign(Role role, bool transfer = false) {
-        if (!may_lead()) role = Role::follower;
+        if (status_.role == Role::follower && !may_lead()) role = Role::follower;
         bool pre_vote = role != Role::candidate;
         become(role, {status_.term.value + (pre_vote ? 0 : 1)}, status_.id);
         reset_election_timer();
@@ -1152,9 +1151,10 @@ class Replica {
             enter_term(status_.term, message.from);
             reset_election_timer();
         }
-        // Liveness: whoever asks cannot win without this vote, nor with it. So even one that has
-        // none by its own log may have to lead, until the next membership comes.
-        if (request.last_log < log_.last) left_at_ = {absurd};
+        // Liveness: whoever asks may count on this vote, which its log forbids. So even one that
+        // has none by its own log may have to lead, if all that it holds is not known to be
+        // committed, until a leader is heard.
+        if (!request.transfer && request.last_log < log_.last) duty_.ahead = log_.last.index;
         answer(message.from, RequestVoteResponse{request.pre_vote, granted});
     }
 
@@ -1237,7 +1237,7 @@ class Replica {
             own_.push_back({{entry.term, log_.last.index + 1}, taken->get_id(), bytes_of(entry)});
             own_bytes_ += own_.back().bytes;
         }
-        if (log_.append(std::move(entry)).command.index() == 0) adopt_membership();
+        if (log_.append(std::move(entry))) adopt_membership();
         duty_.unsent = true;
     }
 
@@ -1351,6 +1351,7 @@ class Replica {
     void follow(ReplicaId leader, Time sent) {
         if (status_.role != Role::follower) become(Role::follower, status_.term);
         status_.leader = leader;
+        duty_.ahead = {};
         leader_contact_ = leases() ? never : now_;
         duty_.heard = detail::greatest(duty_.heard, sent);
         reset_election_timer();
@@ -1384,8 +1385,7 @@ class Replica {
             stable_index_ = detail::least(stable_index_, prev.index + held);
         }
         bool changes = membership_index_ > log_.last.index;
-        for (std::uint64_t i = held; i < tail.size(); ++i)
-            changes |= log_.append(std::move(tail[i])).command.index() == 0;
+        while (held < tail.size()) changes |= log_.append(std::move(tail[held++]));
         if (changes) adopt_membership();
         // Safety: only this much is known to equal the leader's log, however long this one is.
         Index commit = detail::least(leader_commit, prev.index + tail.size());
@@ -1494,14 +1494,16 @@ class Replica {
     // committed, too; then it hands over to the first voter that has everything [PhD 4.2.2].
 
     /// Called when the log, as it ends now, may have another one in force than before: goes through
-    /// all that are not applied, the last of which it is. What is known of those who stay is kept,
-    /// and of who goes until that is applied. Safety: whoever is added is not known to have heard
-    /// anything.
+    /// all that are not applied, the last of which it is. A leader keeps what it knows of those who
+    /// stay, and of who goes until that is applied. Safety: whoever is added is not known to have
+    /// heard anything.
     void adopt_membership() requires reconfigurable {
-        for (Index i = status_.last_applied; i <= log_.last.index; ++i) {
+        bool leads = status_.role == Role::leader;  // Then it has just appended one.
+        for (Index i = leads ? log_.last.index : status_.last_applied; i <= log_.last.index; ++i) {
             if (i > status_.last_applied && log_[i].command.index() != 0) continue;
             membership_index_ = i;
             membership_ = i > status_.last_applied ? *std::get_if<0>(&log_[i].command) : applied_;
+            if (!leads) status_.progress.resize(1);
             for (Progress& p : status_.progress) p.votes = p.votes_outgoing = p.member = false;
             for (auto& m : membership_.members) progress_of(m.id).votes |= !m.learner;
             for (auto& m : membership_.outgoing) progress_of(m.id).votes_outgoing |= !m.learner;
@@ -1524,7 +1526,7 @@ class Replica {
     /// what is known to be committed. Liveness: a leader may be needed from among those
     /// [PhD 4.2.2]. Newcomers and learners wait, and whoever was removed, unless on(RequestVote)
     /// finds one of them needed.
-    bool may_lead() const { return !reconfigurable || status_.commit_index < left_at_; }
+    bool may_lead() const { return status_.commit_index < detail::greatest(left_at_, duty_.ahead); }
 
     /// One change at a time. Safety: each after an entry of the leader's own term is committed, or
     /// two leaders could begin with sets whose majorities do not meet. It is so as soon as the
@@ -1723,8 +1725,7 @@ class Replica {
     bool vote_changed_ = false;     // Term or vote are not what the Storage has.
     bool compacted_ = false;        // The log's base is not.
     Index membership_index_;        // Of what is in force; last_applied or less: applied_.
-    /// Of the first membership in which this replica has no vote any more; absurd: it has one, or
-    /// is needed without.
+    /// Of the first membership in which this replica has no vote any more; absurd: it has one.
     Index left_at_ = {absurd};
     [[no_unique_address]] Config membership_;  // In force.
     [[no_unique_address]] Config applied_;     // In force as of last_applied.

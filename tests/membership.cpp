@@ -785,8 +785,66 @@ TEST_CASE(
     node.poll({node.from(3, 1, RequestVoteResponse{true, true})});  // It does not count itself.
     CHECK(node.status().role == Role::pre_candidate);
     // Any leader puts an end to that.
-    node.poll({node.from(3, 2, Append{{Term{1}, Index{2}}, {}, {config(2, of({3, 4}, {2}))}})});
+    node.poll({node.from(3, 1, Append{{Term{1}, Index{2}}, {}, {}})});
     CHECK_FALSE(campaigns(node));
+}
+
+TEST_CASE("a late request of its own term does not keep a removed leader from handing over") {
+    MemberNode node = leading();
+    ask(node, of({2, 3}));
+    node.poll({node.from(2, 1, AppendEntriesResponse{true, Index{2}, {}}),
+               node.from(3, 1, AppendEntriesResponse{true, Index{2}, {}})});
+    REQUIRE(last(node) == Index{3});
+    node.poll();
+    node.sent();
+    node.poll({node.from(2, 1, RequestVote{false, {}, true})});
+    acknowledge(node, {2, 3});
+    node.poll();
+    CHECK(node.sent_of<TimeoutNow>().size() == 1);
+}
+
+TEST_CASE("whoever knows that it was removed waits, though one asks that does not know it") {
+    ConfigEntry with = config(1, of({1, 2, 3}));
+    ConfigEntry goes = config(1, {members_of({2, 3}), members_of({1, 2, 3})});
+    ConfigEntry without = config(1, of({2, 3}));
+    auto asked = [](MemberNode& node) {
+        node.time_out();
+        node.poll({node.from(3, 1, RequestVote{true, {Term{1}, Index{2}}})});
+    };
+    MemberNode knows = following({2, 3}, {with, goes, without}, 3);
+    asked(knows);
+    CHECK_FALSE(campaigns(knows));
+    // It stands as long as it does not know it.
+    MemberNode hears = following({2, 3}, {with, goes, without}, 2);
+    asked(hears);
+    REQUIRE(campaigns(hears));
+    hears.poll({hears.from(2, 1, Append{{Term{1}, Index{3}}, Index{3}, {}})});
+    CHECK_FALSE(campaigns(hears));
+}
+
+TEST_CASE(
+    "who was a member long ago has nothing to say to a new leader, and is not sent anything") {
+    ConfigEntry joint = config(1, {members_of({1, 2}), members_of({1, 2, 3})});
+    MemberNode node = following({2, 3}, {config(1, of({1, 2, 3})), joint, config(1, of({1, 2}))});
+    REQUIRE(campaigns(node));
+    node.poll({node.from(2, 1, RequestVoteResponse{true, true})});
+    node.poll();
+    node.sent();
+    node.poll({node.from(2, 2, RequestVoteResponse{false, true})});
+    REQUIRE(node.status().role == Role::leader);
+    for (const auto& message : node.sent()) CHECK(message.to == ReplicaId{2});
+    node.poll({node.from(3, 7, AppendEntriesResponse{})});
+    CHECK(node.status().role == Role::leader);
+}
+
+TEST_CASE("a follower that only gets snapshots does not remember all who ever were members") {
+    MemberNode node(1, {2});
+    node.poll();
+    for (std::uint64_t k = 1; k <= 20; ++k) {
+        Install install{{Term{1}, Index{k * 10}}, 0, "0", true, {}, of({1, 2, 100 + k})};
+        node.poll({node.from(2, 1, install)});
+        CHECK(node.status().progress.size() == 3);
+    }
 }
 
 TEST_CASE("a candidate asks those who have a vote, and no others") {
@@ -1419,7 +1477,7 @@ TEST_CASE("a change does not wait for disks that take their time, and is acknowl
     follower.disk.delay = 3;
     follower.poll(
         {follower.from(2, 1, Append{{}, {}, {config(1, {members_of({1, 4}), members_of({1})})}})});
-    CHECK(voters(follower) == "1 l2 l3 4 <- 1");  // Two just were members.  // In force.
+    CHECK(voters(follower) == "1 4 <- 1");  // In force.
     CHECK(follower.sent_of<AppendEntriesResponse>().empty());
     for (int i = 0; i < 4; ++i) follower.poll();
     REQUIRE(follower.disk.durable.entries.size() == 1);

@@ -516,6 +516,7 @@ class Simulator {
         Time now{};
         Time deadline{};
         std::optional<Time> transfer_since;
+        std::optional<Time> removed_since;
         std::uint64_t rate = 100;       // Percent.
         Term led;                       // The term whose beginning was checked.
         std::uint32_t unreachable = 0;  // Bit set of the replicas that its messages do not reach.
@@ -544,6 +545,7 @@ class Simulator {
             now = other.now;
             deadline = other.deadline;
             transfer_since = other.transfer_since;
+            removed_since = other.removed_since;
             rate = other.rate;
             led = other.led;
             unreachable = other.unreachable;
@@ -806,6 +808,7 @@ class Simulator {
         }
         if (node.machine.touched && !failure()) check_machine(i);
         if (configuration_.untimed == 0 && !failure()) check_transfer(i, now);
+        if (configuration_.untimed == 0 && !failure()) check_removed(i, now);
         if (has_leases() && !failure()) check_leases(i);
         // Without time, what it has to do at once is a part of the same step.
         if (configuration_.untimed == 0 || failure()) return;
@@ -846,6 +849,19 @@ class Simulator {
         if ((node.cluster.wished || removed) && now >= end) node.transfer_since = now;
         ghost_.require(Law::liveness, now < end || node.transfer_since == now,
                        "a leader hands over for longer than an election timeout", i);
+    }
+
+    /// Nor may one lead for long that has no vote any more, once this is committed. Before another
+    /// leads it may be asked to hand over, which takes as long once more.
+    void check_removed(std::size_t i, Time now) {
+        Node& node = nodes_[i];
+        const Status& is = status(i);
+        bool removed = is.role == Role::leader && !contains(ghost_.in_force(i).all_voters(), i) &&
+                       is.commit_index == is.last_log_index;
+        if (!removed) return node.removed_since.reset();
+        if (!node.removed_since) node.removed_since = now;
+        ghost_.require(Law::liveness, now < *node.removed_since + 3 * ElectionTimeoutRange{}.max,
+                       "a leader without a vote goes on and on", i);
     }
 
     /// Where there is no time, a timer fires when its step says so and never otherwise, and nobody
