@@ -169,7 +169,7 @@ inline const LawText& text_of(Law law) {
          "Once faults are over and a majority can talk, it elects a leader, commits the leader's "
          "whole log without a new transition, then commits a new one and answers reads on all "
          "replicas without waiting for a timer, and agrees. A transfer of leadership ends within "
-         "an election timeout.",
+         "an election timeout, and a leader that was removed makes way.",
          "[Raft 5.4.2, 5.6; PhD 3.10, 4.2, 6.2, 6.4]"},
         {"Stability",
          "While nothing fails, or only a minority does, the leader stays; a candidate makes way "
