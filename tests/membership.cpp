@@ -863,7 +863,7 @@ TEST_CASE("[PhD 4.2.2]: whoever is to come back, and then is not, may campaign a
     ConfigEntry goes = config(1, {members_of({2, 3}), members_of({1, 2, 3})});
     ConfigEntry without = config(1, of({2, 3}));
     ConfigEntry comes = config(1, {members_of({1, 2, 3}), members_of({2, 3})});
-    for (std::uint64_t commit : {0, 1, 2, 3}) {
+    for (std::uint64_t commit = 0; commit < 4; ++commit) {
         CAPTURE(commit);
         MemberNode node = following({2, 3}, {with, goes, without, comes}, commit);
         node.poll({node.from(2, 2, Append{{Term{1}, Index{3}}, {}, {config(2, of({2, 3}))}})});
