@@ -1154,7 +1154,7 @@ class Replica {
         // Liveness: whoever asks may count on this vote, which its log forbids. So even one that
         // has none by its own log may have to lead, if all that it holds is not known to be
         // committed, until a leader is heard.
-        if (!request.transfer && request.last_log < log_.last) duty_.ahead = log_.last.index;
+        if (request.last_log < log_.last) duty_.ahead = log_.last.index;
         answer(message.from, RequestVoteResponse{request.pre_vote, granted});
     }
 

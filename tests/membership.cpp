@@ -781,6 +781,9 @@ TEST_CASE(
     auto answers = node.sent_of<RequestVoteResponse>();
     REQUIRE(!answers.empty());
     CHECK_FALSE(answers.back().vote_granted);
+    node.poll({node.from(3, 1, Append{{Term{1}, Index{2}}, {}, {}})});
+    CHECK_FALSE(campaigns(node));  // Somebody led since.
+    node.poll({node.from(4, 1, RequestVote{true, {Term{1}, Index{1}}})});
     CHECK(campaigns(node));
     node.poll({node.from(3, 1, RequestVoteResponse{true, true})});  // It does not count itself.
     CHECK(node.status().role == Role::pre_candidate);
