@@ -786,8 +786,9 @@ class Ghost {
             require(law, overtaken || disk.synced_vote == message.to,
                     "a vote is told before it is on disk", i);
         }
-        if (vote && vote->pre_vote && vote->vote_granted) grant_prevote(i, message);
-        if (vote && !vote->pre_vote && vote->vote_granted) grant_vote(i, message);
+        std::size_t to = replica_of(message.to);
+        if (vote && vote->vote_granted && to < seen_.size())
+            (vote->pre_vote ? seen_[to].prevotes : seen_[to].votes).add(i, message.term);
         if (std::holds_alternative<TimeoutNow>(message.body)) hand_over(i, message);
         if (vote && vote->vote_granted && answered) {
             const LogImage& log = disk.log;
@@ -942,6 +943,19 @@ class Ghost {
  private:
     static constexpr std::size_t replicas_max = 7;
 
+    /// Who granted a candidate the vote, or the PreVote, in the latest term in which anybody did.
+    struct Grants {
+        ReplicaSet from = 0;
+        Term term = {};
+        void add(std::size_t i, Term in_term) {
+            if (in_term < term) return;
+            if (in_term > term) from = 0;
+            term = in_term;
+            from |= ReplicaSet{1} << i;
+        }
+        ReplicaSet in(Term in_term) const { return term == in_term ? from : 0; }
+    };
+
     /// Of one replica, after its last poll.
     struct Seen {
         std::uint64_t incarnation = 0;
@@ -958,10 +972,8 @@ class Ghost {
         std::array<Index, replicas_max> sent{};     // As leader, to each follower, ...
         Term sent_in;                               // ... in this term, ...
         std::array<Index, replicas_max> added{};    // ... and where it began with each.
-        ReplicaSet prevotes = 0;                    // Granted to it, ...
-        Term preferred_in;                          // ... in this term.
-        ReplicaSet votes = 0;                       // Granted to it, ...
-        Term voted_in;                              // ... in this term.
+        Grants prevotes;
+        Grants votes;
         std::size_t first = 0;  // The membership that it had before there was a log.
         std::size_t in_force = 0;
         std::size_t in_force_before = 0;  // Within this poll.
@@ -995,8 +1007,7 @@ class Ghost {
         check_completeness(i, term);
         if (limits_.members_change) {
             ReplicaSet own = disks_[i].synced_vote == id_of(i) ? ReplicaSet{1} << i : 0;
-            ReplicaSet votes = seen_[i].voted_in == term ? seen_[i].votes : 0;
-            require(Law::votes_are_earned, in_force(i).is_majority(votes | own),
+            require(Law::votes_are_earned, in_force(i).is_majority(seen_[i].votes.in(term) | own),
                     "one leads whom no majority elected", i);
         }
         return true;
@@ -1228,26 +1239,6 @@ class Ghost {
         return before;
     }
 
-    template <class Message>
-    void grant_prevote(std::size_t i, const Message& message) {
-        std::size_t to = replica_of(message.to);
-        if (to >= seen_.size()) return;  // A stranger.
-        Seen& candidate = seen_[to];
-        if (message.term < candidate.preferred_in) return;
-        if (message.term > candidate.preferred_in) candidate.prevotes = 0;
-        candidate.preferred_in = message.term;
-        candidate.prevotes |= ReplicaSet{1} << i;
-    }
-    template <class Message>
-    void grant_vote(std::size_t i, const Message& message) {
-        std::size_t to = replica_of(message.to);
-        if (to >= seen_.size()) return;  // A stranger.
-        Seen& candidate = seen_[to];
-        if (message.term < candidate.voted_in) return;
-        if (message.term > candidate.voted_in) candidate.votes = 0;
-        candidate.voted_in = message.term;
-        candidate.votes |= ReplicaSet{1} << i;
-    }
     /// A leader tells nobody to lead whose log is not its own. What both have on disk may be more.
     template <class T, class D, class Config>
     void hand_over(std::size_t i, const Message<T, D, Config>& message) {
@@ -1269,8 +1260,7 @@ class Ghost {
         return seen_[i].handed_in > Term{} && seen_[i].handed_in.value + 1 == term.value;
     }
     bool was_preferred(std::size_t i, Term term) const {
-        const Seen& seen = seen_[i];
-        ReplicaSet others = seen.preferred_in.value + 1 == term.value ? seen.prevotes : 0;
+        ReplicaSet others = seen_[i].prevotes.in({term.value - 1});
         return in_force(i).is_majority(others | ReplicaSet{1} << i);
     }
 
