@@ -9,11 +9,6 @@
 using namespace little_raft::testing;
 
 namespace {
-/// Without the disks of DigestTest, which has them already: it is one compilation less.
-struct QuickMembersTest : MembersTest {
-    static constexpr bool async_disk = false;
-};
-
 /// Adds to both what a hundred clusters do; false: something was wrong.
 template <class S>
 bool add_to(std::uint64_t& hash, Coverage& coverage) {
@@ -21,16 +16,15 @@ bool add_to(std::uint64_t& hash, Coverage& coverage) {
         Case drawn = draw_case(2014, index, SubjectTraits<S>::members_change);
         std::uint64_t traces[2] = {};
         for (std::uint64_t& trace : traces) {
-            bool passed = simulate<S>(drawn.configuration, nullptr, [&](auto& simulator) {
-                bool holds = simulator.run(drawn.schedule);
-                trace = mix(simulator.trace(), simulator.fingerprint());
-                if (&trace == traces) coverage.add(simulator.coverage());
-                if (!holds)
-                    std::printf("schedule %" PRIu64 " failed: %s\n", index,
-                                simulator.failure()->detail.c_str());
-                return holds;
-            });
-            if (!passed) return false;
+            Simulator<S> simulator(drawn.configuration);
+            bool holds = simulator.run(drawn.schedule);
+            trace = mix(simulator.trace(), simulator.fingerprint());
+            if (&trace == traces) coverage.add(simulator.coverage());
+            if (!holds) {
+                std::printf("schedule %" PRIu64 " failed: %s\n", index,
+                            simulator.failure()->detail.c_str());
+                return false;
+            }
         }
         if (traces[0] != traces[1]) {
             std::printf("schedule %" PRIu64 " took two courses in one process\n", index);
@@ -45,7 +39,7 @@ bool add_to(std::uint64_t& hash, Coverage& coverage) {
 int main() {
     std::uint64_t hash = 0;
     Coverage coverage;
-    if (!add_to<DigestTest>(hash, coverage) || !add_to<QuickMembersTest>(hash, coverage)) return 1;
+    if (!add_to<DigestTest>(hash, coverage) || !add_to<MembersTest>(hash, coverage)) return 1;
     for (std::uint64_t count : coverage.events) hash = mix(hash, count);
     for (std::uint64_t count : coverage.laws) hash = mix(hash, count);
     for (Event event : {Event::election_won, Event::read_on_follower, Event::read_by_lease,

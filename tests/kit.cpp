@@ -191,7 +191,7 @@ TEST_CASE("with leases, leaders answer reads without asking anybody, while they 
 }
 
 TEST_CASE("on an asynchronous disk a vote leaves once its sync has ended, and a crash takes it") {
-    using Cluster = Simulator<OnAsyncDisk<DigestTest>>;
+    using Cluster = Simulator<DigestTest>;
     std::size_t waited = 0;
     std::size_t forgotten = 0;
     std::size_t failed = 0;

@@ -131,7 +131,6 @@ struct SimulatedDisk {
     using Config = typename SubjectTraits<S>::Config;
     using LogEntry = Entry<T, Config>;
     using State = StoredState<T, Config>;
-    static constexpr bool syncs_meanwhile = SubjectTraits<S>::on_async_disk;
 
     /// What brings back the disk as it was before a write that no sync followed.
     struct Write {
@@ -172,7 +171,9 @@ struct SimulatedDisk {
     void save_vote(Term term, std::optional<ReplicaId> voted_for);
     void append(Index first_index, const std::vector<LogEntry>& added);
     void compact(LogPosition last_included);
-    std::conditional_t<SubjectTraits<S>::on_async_disk, std::optional<bool>, bool> sync();
+    std::conditional_t<SubjectTraits<S>::async_disk, std::optional<bool>, bool> sync();
+    /// Some end at once, most later.
+    void begin_sync();
     /// Precondition: one is on.
     void end_sync();
     /// What the replica holds back since a sync is or was on counts as written here, since the laws
@@ -628,6 +629,9 @@ class Simulator {
     static constexpr Duration drift_max = std::chrono::milliseconds(170);
     static std::uint64_t bounded_rate(std::uint64_t drawn) { return 80 + drawn % 41; }
     bool has_leases() const { return configuration_.leases != 0 && configuration_.untimed == 0; }
+    bool syncs_meanwhile() const {
+        return Traits::async_disk && configuration_.async_disk != 0 && configuration_.untimed == 0;
+    }
 
     /// Whoever is elected waited until no leader of the past may answer reads without asking.
     void check_leases(std::size_t i) {
@@ -788,12 +792,12 @@ class Simulator {
             ++coverage()[Event::crash_inside_poll];
             return bury(i, node.entropy);
         }
-        if (Traits::on_async_disk && !node.disk.failed) node.disk.keep_up(*node.replica);
+        if (syncs_meanwhile() && !node.disk.failed) node.disk.keep_up(*node.replica);
         ghost_.polled(i, status(i), now, node.deadline, node.disk.failed);
         if (node.disk.failed) return ghost_.read_out(i);
         // What its own snapshot covers may wait for the next poll, whenever that is.
         bool unsynced = !node.disk.unsynced.empty();
-        if (Traits::on_async_disk && node.machine.saved) {
+        if (syncs_meanwhile() && node.machine.saved) {
             bool covered = std::as_const(ghost_).disk(i).log.last_index() <=
                            node.machine.saved->last_included.index;
             using Write = typename SimulatedDisk<S>::Write;
@@ -1266,7 +1270,7 @@ class Simulator {
                 }
             }
             std::size_t syncs = nodes_.size();
-            if constexpr (Traits::on_async_disk) {
+            if (syncs_meanwhile()) {
                 for (std::size_t i = 0; i < nodes_.size(); ++i) {
                     const auto& begun = nodes_[i].disk.begun;
                     if (!begun || std::max(begun->due, time_) >= next) continue;
@@ -1496,7 +1500,7 @@ class Simulator {
     void fail_sync(std::size_t i, bool late) {
         Disk& disk = nodes_[i].disk;
         if (nodes_[i].replica && !disk.failed)
-            (late && Traits::on_async_disk ? disk.fails_late : disk.fails) = true;
+            (late && syncs_meanwhile() ? disk.fails_late : disk.fails) = true;
         if (record_) begin_step("The next sync of " + name_of(i) + " will fail.");
         end_step();
     }
@@ -2534,7 +2538,7 @@ void SimulatedDisk<S>::keep_up(const auto& replica) {
 template <class S>
 void SimulatedDisk<S>::put_vote(Term term, std::optional<ReplicaId> voted_for) {
     DiskImage& image = simulator->ghost_.disk(node);
-    if (syncs_meanwhile && image.term == term && image.voted_for == voted_for) return;
+    if (simulator->syncs_meanwhile() && image.term == term && image.voted_for == voted_for) return;
     unsynced.push_back({.kind = Write::vote, .term = image.term, .voted_for = image.voted_for});
     simulator->ghost_.require(Law::terms_never_fall, term >= image.term,
                               "a lower term is written to disk", node);
@@ -2546,7 +2550,7 @@ void SimulatedDisk<S>::put_vote(Term term, std::optional<ReplicaId> voted_for) {
 template <class S>
 void SimulatedDisk<S>::put_entries(Index first_index, const std::vector<LogEntry>& all) {
     std::size_t held = 0;
-    if constexpr (syncs_meanwhile) {
+    if (simulator->syncs_meanwhile()) {
         const LogImage& log = std::as_const(simulator->ghost_).disk(node).log;
         auto is_there = [&](Index index, const LogEntry& entry) {
             return index <= log.last_index() && log[index].term == entry.term &&
@@ -2593,7 +2597,7 @@ void SimulatedDisk<S>::put_base(LogPosition last_included) {
     Ghost& ghost = simulator->ghost_;
     DiskImage& image = ghost.disk(node);
     LogImage& log = image.log;
-    if (syncs_meanwhile && log.base == last_included) return;
+    if (simulator->syncs_meanwhile() && log.base == last_included) return;
     Index index = last_included.index;
     const auto& saved = simulator->nodes_[node].machine.saved;
     bool covered = saved && index <= saved->last_included.index;
@@ -2623,8 +2627,8 @@ void SimulatedDisk<S>::put_base(LogPosition last_included) {
 
 template <class S>
 auto SimulatedDisk<S>::sync()
-    -> std::conditional_t<SubjectTraits<S>::on_async_disk, std::optional<bool>, bool> {
-    if constexpr (SubjectTraits<S>::on_async_disk) {
+    -> std::conditional_t<SubjectTraits<S>::async_disk, std::optional<bool>, bool> {
+    if constexpr (SubjectTraits<S>::async_disk) {
         if (syncing && begun) return std::nullopt;
         if (std::exchange(syncing, false)) return !failed;
     }
@@ -2636,19 +2640,13 @@ auto SimulatedDisk<S>::sync()
         simulator->note(Record::What::disk, node, "fails to sync");
         return false;
     }
-    if constexpr (SubjectTraits<S>::on_async_disk) {
-        // Some end at once, most later.
-        bool quick = slow == 0 && simulator->random_.one_in(4);
-        auto takes = slow > 0 ? Duration(std::chrono::milliseconds(slow))
-                              : std::chrono::microseconds(100 + simulator->random_.below(15'000));
-        bool is_slow = std::exchange(slow, 0) > 0;
-        if (is_slow) ++simulator->coverage()[Event::slow_sync];
-        begun = {Synced::of(std::as_const(simulator->ghost_).disk(node)), unsynced.size(),
-                 simulator->time_ + takes, is_slow, std::exchange(fails_late, false)};
-        if (quick) end_sync();
-        syncing = begun.has_value();
-        if (syncing) return std::nullopt;
-        return !failed;
+    if constexpr (SubjectTraits<S>::async_disk) {
+        if (simulator->syncs_meanwhile()) {
+            begin_sync();
+            syncing = begun.has_value();
+            if (syncing) return std::nullopt;
+            return !failed;
+        }
     }
     if (slow > 0) {
         auto& owner = simulator->nodes_[node];
@@ -2672,6 +2670,18 @@ auto SimulatedDisk<S>::sync()
     unsynced.clear();
     simulator->ghost_.synced(node);
     return true;
+}
+
+template <class S>
+void SimulatedDisk<S>::begin_sync() {
+    bool quick = slow == 0 && simulator->random_.one_in(4);
+    auto takes = slow > 0 ? Duration(std::chrono::milliseconds(slow))
+                          : std::chrono::microseconds(100 + simulator->random_.below(15'000));
+    bool is_slow = std::exchange(slow, 0) > 0;
+    if (is_slow) ++simulator->coverage()[Event::slow_sync];
+    begun = {Synced::of(std::as_const(simulator->ghost_).disk(node)), unsynced.size(),
+             simulator->time_ + takes, is_slow, std::exchange(fails_late, false)};
+    if (quick) end_sync();
 }
 
 template <class S>

@@ -99,9 +99,8 @@ struct SubjectTraits {
     static constexpr bool stores = requires(const std::filesystem::path& directory) {
         { S::open(directory) } -> std::same_as<std::unique_ptr<typename S::Storage>>;
     };
-    /// Whether some schedules are run on disks that sync meanwhile, and whether this is for those.
+    /// Whether some schedules are run on disks that sync meanwhile.
     static constexpr bool async_disk = !stores && requires { requires S::async_disk; };
-    static constexpr bool on_async_disk = requires { requires S::on_async_disk; };
     static constexpr bool has_invariant = requires(const M& machine) {
         { S::invariant(machine) } -> std::convertible_to<std::string>;
     };
@@ -233,12 +232,6 @@ struct SubjectTraits {
             return std::monostate{};
         }
     }
-};
-
-/// The same subject, on disks that sync while their replicas go on.
-template <class S>
-struct OnAsyncDisk : S {
-    static constexpr bool on_async_disk = true;
 };
 
 template <class S>

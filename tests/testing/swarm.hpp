@@ -235,19 +235,6 @@ Coverage impossible_for() {
     return coverage;
 }
 
-/// Gives `use` a simulator for that configuration.
-template <class S, class Use>
-auto simulate(const Configuration& configuration, Record* record, Use use) {
-    if constexpr (SubjectTraits<S>::async_disk) {
-        if (configuration.async_disk != 0 && configuration.untimed == 0) {
-            Simulator<OnAsyncDisk<S>> simulator(configuration, record);
-            return use(simulator);
-        }
-    }
-    Simulator<S> simulator(configuration, record);
-    return use(simulator);
-}
-
 // ----- Shrinking ---------------------------------------------------------------------------------
 
 /// Looks for a shorter and simpler case that breaks the same law.
@@ -271,14 +258,11 @@ class Shrinker {
     bool try_case(Case candidate) {
         if (runs_left_ == 0) return false;
         --runs_left_;
-        bool same = simulate<S>(candidate.configuration, nullptr, [&](auto& simulator) {
-            if (simulator.run(candidate.schedule) || simulator.failure()->law != law_) return false;
-            // What was to come after the failure is of no use.
-            if (simulator.steps() < candidate.schedule.size())
-                candidate.schedule.resize(static_cast<std::size_t>(simulator.steps()));
-            return true;
-        });
-        if (!same) return false;
+        Simulator<S> simulator(candidate.configuration);
+        if (simulator.run(candidate.schedule) || simulator.failure()->law != law_) return false;
+        // What was to come after the failure is of no use.
+        if (simulator.steps() < candidate.schedule.size())
+            candidate.schedule.resize(static_cast<std::size_t>(simulator.steps()));
         best_ = std::move(candidate);
         return true;
     }
@@ -286,13 +270,12 @@ class Shrinker {
     /// Steps that keep their meaning where others are taken out.
     void make_exact() {
         Case exact = best_;
-        simulate<S>(exact.configuration, nullptr, [&](auto& simulator) {
-            for (Op& op : exact.schedule) {
-                op = simulator.resolve(op);
-                simulator.apply(op);
-                if (simulator.failure()) break;
-            }
-        });
+        Simulator<S> simulator(exact.configuration);
+        for (Op& op : exact.schedule) {
+            op = simulator.resolve(op);
+            simulator.apply(op);
+            if (simulator.failure()) break;
+        }
         try_case(std::move(exact));
     }
 
@@ -379,12 +362,10 @@ Result repeat(const Case& what, const Settings& settings, std::uint64_t index = 
     Result result;
     result.schedules = 1;
     Record& record = result.record;
-    bool passed = simulate<S>(what.configuration, &record, [&](auto& simulator) {
-        bool holds = simulator.run(what.schedule);
-        result.coverage = simulator.coverage();
-        result.failure = simulator.failure();
-        return holds;
-    });
+    Simulator<S> simulator(what.configuration, &record);
+    bool passed = simulator.run(what.schedule);
+    result.coverage = simulator.coverage();
+    result.failure = simulator.failure();
     if (passed) {
         result.text = "The schedule broke no law.\n";
         return result;
@@ -449,10 +430,8 @@ std::optional<Case> find_simpler(const Case& found, Law law, std::uint64_t seed)
             drawn.configuration.async_disk = found.configuration.async_disk;
             drawn.configuration.long_polls = found.configuration.long_polls;
             drawn.schedule.resize(length);
-            bool same = simulate<S>(drawn.configuration, nullptr, [&](auto& simulator) {
-                return !simulator.run(drawn.schedule) && simulator.failure()->law == law;
-            });
-            if (same) return drawn;
+            Simulator<S> simulator(drawn.configuration);
+            if (!simulator.run(drawn.schedule) && simulator.failure()->law == law) return drawn;
         }
     }
     return std::nullopt;
@@ -490,13 +469,12 @@ Block run_block(const Settings& settings, std::uint64_t first, std::uint64_t end
     for (std::uint64_t index = first; index < end && !block.failed; ++index) {
         Case drawn = draw_case(settings.seed, index, SubjectTraits<S>::members_change);
         ++block.schedules;
-        simulate<S>(drawn.configuration, nullptr, [&](auto& simulator) {
-            bool passed = simulator.run(drawn.schedule);
-            block.coverage.add(simulator.coverage());
-            if (passed) return;
-            block.failed = index;
-            block.law = simulator.failure()->law;
-        });
+        Simulator<S> simulator(drawn.configuration);
+        bool passed = simulator.run(drawn.schedule);
+        block.coverage.add(simulator.coverage());
+        if (passed) continue;
+        block.failed = index;
+        block.law = simulator.failure()->law;
     }
     return block;
 }
