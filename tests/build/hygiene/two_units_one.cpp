@@ -1,4 +1,7 @@
-// With two_units_other.cpp: two translation units that use the header link to one program.
+// With two_units_other.cpp: two translation units that use the header link to one program. Here the
+// header comes first and alone: it includes all that it uses.
+#include "little_raft.hpp"
+//
 #include "minimal.hpp"
 
 int poll_other();
