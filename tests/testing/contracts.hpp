@@ -405,28 +405,28 @@ std::string snapshot_fault(const std::vector<SnapshotStep<typename SubjectTraits
 template <class S>
 Check check_snapshots(ContractSettings settings = {}) {
     using Traits = SubjectTraits<S>;
-    using Step = detail::SnapshotStep<typename Traits::T>;
+    using SnapshotStep = detail::SnapshotStep<typename Traits::T>;
     Traits::check();
     static_assert(Traits::snapshotting,
                   "little_raft: check_snapshots is for a state machine that takes snapshots");
     Random random(settings.seed);
     std::uint64_t number = 0;
     for (std::uint64_t round = 0; round < settings.rounds; ++round) {
-        std::vector<Step> steps;
+        std::vector<SnapshotStep> steps;
         for (std::uint64_t left = random.below(settings.length + 1); left > 0; --left) {
-            auto part = static_cast<typename Step::Part>(random.below(3));
+            auto part = static_cast<typename SnapshotStep::Part>(random.below(3));
             steps.push_back({part, Traits::transition(random, ++number)});
         }
         std::uint64_t chunk = 1 + random.below(20);
         std::string what = detail::snapshot_fault<S>(steps, chunk);
         if (what.empty()) continue;
-        detail::shrink(steps, 3, [&](const std::vector<Step>& candidate) {
+        detail::shrink(steps, 3, [&](const std::vector<SnapshotStep>& candidate) {
             std::string found = detail::snapshot_fault<S>(candidate, chunk);
             if (!found.empty()) what = found;
             return !found.empty();
         });
         std::string text = "A snapshot is not the state: " + what + ". The transitions:\n";
-        for (const Step& step : steps) {
+        for (const SnapshotStep& step : steps) {
             static constexpr const char* names[] = {
                 "before the snapshot: ", "after it: ", "before set_snapshot: "};
             text += std::string("    ") + names[step.part] + Traits::show(step.transition) + "\n";
