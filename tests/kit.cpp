@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "compiled/compiled.hpp"
 #include "kit_subjects.hpp"
 
 using namespace little_raft::testing;

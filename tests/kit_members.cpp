@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "compiled/compiled.hpp"
 #include "kit_subjects.hpp"
 
 using namespace little_raft::testing;

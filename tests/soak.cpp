@@ -16,7 +16,7 @@
 #include <string>
 #include <thread>
 
-#include "testing/little_raft_testing.hpp"
+#include "compiled/compiled.hpp"
 
 using namespace little_raft::testing;
 

@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-#include "testing/little_raft_testing.hpp"
+#include "compiled/compiled.hpp"
 
 using namespace little_raft::testing;
 

@@ -3,7 +3,7 @@
 // removed.
 #include <doctest/doctest.h>
 
-#include "testing/little_raft_testing.hpp"
+#include "compiled/compiled.hpp"
 
 using namespace little_raft::testing;
 

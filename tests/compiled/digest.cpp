@@ -1,0 +1,5 @@
+#include "compiled.hpp"
+
+namespace little_raft::testing {
+LITTLE_RAFT_COMPILED(, DigestTest);
+}
