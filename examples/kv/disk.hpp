@@ -32,10 +32,11 @@ inline constexpr std::size_t sha256_size = 32;
 
 /// Of the parts, one after the other. It tells what a disk has changed.
 inline std::string sha256(std::initializer_list<std::string_view> parts) {
+    static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
     std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
     std::string digest(sha256_size, '\0');
     auto* out = reinterpret_cast<unsigned char*>(digest.data());
-    bool done = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+    bool done = context && algorithm && EVP_DigestInit_ex(context.get(), algorithm, nullptr) == 1;
     for (std::string_view part : parts)
         done = done && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
     if (!done || EVP_DigestFinal_ex(context.get(), out, nullptr) != 1)

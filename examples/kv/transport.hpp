@@ -20,8 +20,9 @@
 #define ASIO_STANDALONE
 #define ASIO_NO_DEPRECATED
 #include <netinet/tcp.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <spdlog/spdlog.h>
 
@@ -112,11 +113,35 @@ inline std::string random_bytes(std::size_t count) {
     return bytes;
 }
 
-inline std::string hmac(std::string_view key, std::string_view bytes) {
+/// OpenSSL finds an algorithm by its name, which takes longer than to hash a short frame. So this
+/// is made once, and only gets another key each time.
+inline EVP_MAC_CTX* hmac_context() {
+    using Context = std::unique_ptr<EVP_MAC_CTX, void (*)(EVP_MAC_CTX*)>;
+    static thread_local const Context context = [] {
+        EVP_MAC* algorithm = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
+        Context made(algorithm ? EVP_MAC_CTX_new(algorithm) : nullptr, EVP_MAC_CTX_free);
+        EVP_MAC_free(algorithm);  // The context has it.
+        char digest[] = "SHA256";
+        OSSL_PARAM params[] = {OSSL_PARAM_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 6),
+                               OSSL_PARAM_END};
+        if (!made || EVP_MAC_CTX_set_params(made.get(), params) != 1)
+            throw std::runtime_error("OpenSSL has no HMAC with SHA-256");
+        return made;
+    }();
+    return context.get();
+}
+
+/// Safety: to OpenSSL, a key that is null is the last one again; a string's bytes never are.
+inline std::string hmac(const std::string& key, std::string_view bytes) {
+    auto at = [](std::string_view text) {
+        return reinterpret_cast<const unsigned char*>(text.data());
+    };
     unsigned char out[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    const auto* in = reinterpret_cast<const unsigned char*>(bytes.data());
-    if (!HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), in, bytes.size(), out, &size))
+    std::size_t size = 0;
+    EVP_MAC_CTX* context = hmac_context();
+    if (EVP_MAC_init(context, at(key), key.size(), nullptr) != 1 ||
+        EVP_MAC_update(context, at(bytes), bytes.size()) != 1 ||
+        EVP_MAC_final(context, out, &size, sizeof(out)) != 1)
         throw std::runtime_error("OpenSSL cannot compute an HMAC");
     return {reinterpret_cast<const char*>(out), size};
 }
@@ -133,7 +158,7 @@ struct Handshake {
     std::string address;  ///< Of the dialer.
     std::string acceptor_nonce, dialer_nonce;
 
-    std::string proof(std::string_view secret, std::string_view of_whom) const {
+    std::string proof(const std::string& secret, std::string_view of_whom) const {
         std::string said;
         Writer(said)
             .bytes(of_whom)
