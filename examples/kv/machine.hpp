@@ -46,6 +46,8 @@ class Machine {
         reads_.push_back({&spec, ticket, pack_command(0, words)});
     }
 
+    bool has_pending_writes() const { return !writes_.empty(); }
+
     /// Ends the writes that the replica has not taken yet; none of them was proposed.
     void refuse_pending_writes() {
         for (const Command& write : take_all(writes_))
