@@ -206,7 +206,7 @@ class SnapshotFile {
     }
 
  private:
-    static constexpr std::string_view magic = "little_raft kv snapshot 2\n";
+    static constexpr std::string_view magic = "little_raft kv snapshot 3\n";
 
     std::string directory_;
 };

@@ -46,6 +46,12 @@ class Machine {
         reads_.push_back({&spec, ticket, pack_command(0, words)});
     }
 
+    /// Called with each membership that is applied, in its place among the commands.
+    void note_members(const Membership& membership) {
+        for (const auto* half : {&membership.members, &membership.outgoing})
+            for (const auto& member : *half) store_.use_id(member.id.value);
+    }
+
     bool has_pending_writes() const { return !writes_.empty(); }
 
     /// Ends the writes that the replica has not taken yet; none of them was proposed.

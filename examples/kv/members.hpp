@@ -14,10 +14,10 @@ class MemberChanges {
  public:
     using Ended = std::function<void(std::string_view error)>;  ///< Empty: it is as was wanted.
 
-    /// Transport and status outlive this.
-    MemberChanges(ReplicaId id, Transport& transport, const little_raft::Status& status,
-                  std::chrono::milliseconds patience)
-        : id_(id), transport_(transport), status_(status), patience_(patience) {
+    /// Transport, machine and status outlive this.
+    MemberChanges(ReplicaId id, Transport& transport, Machine& machine,
+                  const little_raft::Status& status, std::chrono::milliseconds patience)
+        : id_(id), transport_(transport), machine_(machine), status_(status), patience_(patience) {
         was_member_ = transport_.find_member(id_) != nullptr;
         log_members();
         transport_.on_change_possible = [this] { return hand_over(); };
@@ -125,6 +125,12 @@ class MemberChanges {
     /// The members of now, and what the change's step makes of them.
     std::optional<Membership> hand_over() {
         if (!change_ || change_->asked || change_->step == Change::catching_up) return std::nullopt;
+        // Safety: whoever had it may have voted or acknowledged what another does not know. All
+        // that was committed before is applied by now.
+        if (change_->step == Change::as_learner && machine_.store().is_used(change_->id.value)) {
+            end("ERR that id was a member's before; a new replica needs a new one");
+            return std::nullopt;
+        }
         change_->asked = true;
         Membership wanted{transport_.membership().members};
         std::erase_if(wanted.members, [&](const auto& m) { return m.id == change_->id; });
@@ -137,6 +143,7 @@ class MemberChanges {
     void on_membership(const Membership& membership, MembershipState state) {
         using enum little_raft::TransitionState;
         bool settled = state == applied && membership.outgoing.empty();
+        if (state == applied) machine_.note_members(membership);
         if (state == queued) log_members();
         if (settled) notice_removal();
         if (!change_ || !change_->asked) return;
@@ -199,6 +206,7 @@ class MemberChanges {
 
     ReplicaId id_;
     Transport& transport_;
+    Machine& machine_;
     const little_raft::Status& status_;
     std::chrono::milliseconds patience_;
     std::optional<Change> change_;

@@ -608,7 +608,8 @@ class Server {
     ServerFigures figures_;
     Admin admin_{options_,          id_,      transport_, machine_, storage_,
                  replica_.status(), figures_, reply_};
-    MemberChanges member_changes_{id_, transport_, replica_.status(), options_.change_timeout};
+    MemberChanges member_changes_{id_, transport_, machine_, replica_.status(),
+                                  options_.change_timeout};
     Waiters writes_, reads_;
     std::uint64_t write_bytes_ = 0;  // Of the writes that wait.
     std::optional<std::uint64_t> expiry_proposed_;

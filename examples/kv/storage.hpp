@@ -234,7 +234,7 @@ class Storage {
 
  private:
     /// Of what the log holds; a program reads its own alone.
-    static constexpr std::uint64_t format = 2;
+    static constexpr std::uint64_t format = 3;
 
     /// What one sync writes.
     struct Job {

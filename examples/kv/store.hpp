@@ -166,6 +166,11 @@ class Store {
         return true;
     }
 
+    /// Of all that ever were members of the cluster. They are here since all replicas have to agree
+    /// on them, too; to clear the keys leaves them.
+    void use_id(std::uint64_t replica) { used_ids_.insert(replica); }
+    bool is_used(std::uint64_t replica) const { return used_ids_.contains(replica); }
+
     void clear() {
         expiries_.clear();
         for (Slot& slot : slots_) slot = {};
@@ -191,7 +196,9 @@ class Store {
         std::string out;
         out.reserve(used_bytes_);
         Writer writer(out);
-        writer.number(time_).number(size_);
+        writer.number(time_).number(used_ids_.size());
+        for (std::uint64_t replica : used_ids_) writer.number(replica);
+        writer.number(size_);
         for (const Slot& slot : slots_)
             for (const auto& [key, value] : slot)
                 writer.bytes(key).bytes(value.text).number(value.expires);
@@ -202,8 +209,11 @@ class Store {
     /// none.
     bool load(std::string_view saved) {
         clear();
+        used_ids_.clear();
         Reader reader(saved);
         time_ = reader.number();
+        std::uint64_t ids = reader.number();
+        for (; ids > 0 && !reader.failed(); --ids) use_id(reader.number());
         std::uint64_t count = reader.number();
         for (; count > 0 && !reader.failed(); --count) {
             std::string_view key = reader.bytes();
@@ -213,6 +223,7 @@ class Store {
         }
         if (reader.complete()) return true;
         clear();
+        used_ids_.clear();
         return false;
     }
 
@@ -237,6 +248,7 @@ class Store {
 
     std::vector<Slot> slots_ = std::vector<Slot>(slots);
     std::set<std::pair<std::uint64_t, std::string_view>> expiries_;
+    std::set<std::uint64_t> used_ids_;
     std::uint64_t time_ = 0;
     std::size_t size_ = 0;
     std::uint64_t used_bytes_ = 0;

@@ -492,7 +492,7 @@ class Transport {
     static constexpr std::size_t sessions_max = 256;
     static constexpr std::chrono::seconds handshake_timeout{2};
     static constexpr std::chrono::seconds farewell{2};  // Until whoever was removed is hung up on.
-    static constexpr std::string_view protocol = "little_raft kv 2";
+    static constexpr std::string_view protocol = "little_raft kv 3";
 
     // ----- Members -------------------------------------------------------------------------------
 

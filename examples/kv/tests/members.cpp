@@ -164,6 +164,8 @@ void add_as_learner(Cluster& cluster, std::size_t added) {
     change(cluster, {"RAFT", "ADD", id_of(added), "elsewhere:1"}, "-ERR it is a learner already");
 }
 
+constexpr const char* used_up = "-ERR that id was a member's before";
+
 bool log_says(Cluster& cluster, std::size_t replica, const std::string& text) {
     return wait_until(
         [&] { return read_file(cluster.log(replica)).find(text) != std::string::npos; });
@@ -202,6 +204,13 @@ TEST_CASE("members") {
     CHECK_MESSAGE(log_says(cluster, added, "was removed"), cluster.logs());
     REQUIRE(write(cluster, {"SET", "kept", "2"}).is("+OK"));
     check_knows_nothing(cluster, added);
+    // Its id is used up, whoever leads.
+    change(cluster, add, used_up);
+    cluster.kill_and_restart_all();
+    change(cluster, add, used_up);
+    CHECK(write(cluster, {"FLUSHALL"}).is("+OK"));
+    change(cluster, add, used_up);
+    check_members(cluster, {0, 1, 2});
 }
 
 TEST_CASE("removed_while_away") {
@@ -469,6 +478,9 @@ TEST_CASE("replace") {
     for (std::size_t i : members) cluster.process(i).kill_now();
     for (std::size_t i : members) cluster.start(i);
     check_members(cluster, members);
+    for (std::size_t i = 0; i < 3 + spares; ++i)
+        if (std::count(members.begin(), members.end(), i) == 0)
+            change(cluster, {"RAFT", "ADD", id_of(i), cluster.full_address(i)}, used_up);
     workload.finish_and_check();
     MESSAGE(spares, " dead replicas replaced; of the first members are left ",
             std::count_if(members.begin(), members.end(), [](std::size_t i) { return i < 3; }));
