@@ -208,8 +208,7 @@ class Store {
     /// Replaces the state by one that was saved. False, and an empty store, if these bytes are
     /// none.
     bool load(std::string_view saved) {
-        clear();
-        used_ids_.clear();
+        *this = {};
         Reader reader(saved);
         time_ = reader.number();
         std::uint64_t ids = reader.number();
@@ -222,8 +221,7 @@ class Store {
             if (!reader.failed()) set(key, std::string(text), expires);
         }
         if (reader.complete()) return true;
-        clear();
-        used_ids_.clear();
+        *this = {};
         return false;
     }
 
