@@ -142,8 +142,7 @@ struct CounterTest : lrt::Subject<Counter> {
     static std::uint64_t digest(const Counter& counter) { return counter.sum; }
 };
 
-// ----- A machine whose state is a digest of what it applied
-// ---------------------------------------
+// ----- A machine whose state is a digest of what it applied -------------------------------------
 
 struct DigestMachine : lrt::DigestMachine {
     std::optional<lr::Snapshot<std::string>> first;
@@ -158,6 +157,7 @@ struct DigestMachine : lrt::DigestMachine {
     }
 };
 struct DigestTest : lrt::Subject<DigestMachine> {
+    static constexpr bool async_disk = true;
     static lrt::Command transition(lrt::Random&, std::uint64_t number) {
         return {bug == Bug::same_id ? 7 : number};
     }
@@ -330,7 +330,7 @@ struct Text {
         return body;
     }
 };
-struct TextTest : lrt::DigestTest, Text<lr::Noop> {};
+struct TextTest : DigestTest, Text<lr::Noop> {};
 
 // ----- A disk of files ---------------------------------------------------------------------------
 
