@@ -1602,14 +1602,12 @@ class Storm {
     }
 
     void poll(MemberNode& node) {
-        std::vector<Flying> later;
-        for (Flying& flying : flying_) {
-            if (flying.message.to != node.id || flying.due > now_)
-                later.push_back(std::move(flying));
-            else if (passes(flying.message) && !dead_.contains(node.id.value))
+        std::erase_if(flying_, [&](Flying& flying) {
+            if (flying.message.to != node.id || flying.due > now_) return false;
+            if (passes(flying.message) && !dead_.contains(node.id.value))
                 node.wire.inbox.push_back(std::move(flying.message));
-        }
-        flying_ = std::move(later);
+            return true;
+        });
         if (dead_.contains(node.id.value)) return;
         bool asks = node.wire.wanted.has_value();
         Membership asked = asks ? *node.wire.wanted : Membership{};
