@@ -316,18 +316,16 @@ struct GroupOf {
     /// Brings what is not held to its receiver, or loses it on the way. Says whether any arrived.
     bool deliver() {
         bool any = false;
-        std::vector<Message> held;
-        for (Message& message : flying) {
+        std::erase_if(flying, [&](Message& message) {
             std::uint64_t to = message.to.value;
-            if (holds(message)) {
-                held.push_back(std::move(message));
-            } else if (!cut.contains({message.from.value, to}) && !down.contains(to)) {
+            if (holds(message)) return false;
+            if (!cut.contains({message.from.value, to}) && !down.contains(to)) {
                 (*this)[to].wire.inbox.push_back(std::move(message));
                 ++carried;
                 any = true;
             }
-        }
-        flying = std::move(held);
+            return true;
+        });
         return any;
     }
 
