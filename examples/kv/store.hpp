@@ -2,14 +2,16 @@
 #ifndef KV_STORE_HPP
 #define KV_STORE_HPP
 
+#include <tsl/robin_map.h>
+
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -131,7 +133,7 @@ class Store {
     const Value* find(std::string_view key) const {
         const Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
-        return found == slot.end() ? nullptr : &found->second;
+        return found == slot.end() ? nullptr : &found.value();
     }
 
     void set(std::string_view key, std::string text, std::uint64_t expires) {
@@ -139,11 +141,12 @@ class Store {
         auto found = slot.find(key);
         bool added = found == slot.end();
         if (added) found = slot.emplace(std::string(key), Value{}).first;
+        Value& value = found.value();
         size_ += added ? 1 : 0;
         used_bytes_ += added ? overhead + key.size() : 0;
-        used_bytes_ += text.size() - found->second.text.size();
-        found->second.text = std::move(text);
-        expire(*found, expires);
+        used_bytes_ += text.size() - value.text.size();
+        value.text = std::move(text);
+        expire(found.key(), value, expires);
     }
 
     /// False if there is no such key. 0: it no longer expires.
@@ -151,7 +154,7 @@ class Store {
         Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
         if (found == slot.end()) return false;
-        expire(*found, expires);
+        expire(found.key(), found.value(), expires);
         return true;
     }
 
@@ -159,7 +162,7 @@ class Store {
         Slot& slot = slots_[crc16(key) % slots];
         auto found = slot.find(key);
         if (found == slot.end()) return false;
-        expire(*found, 0);
+        expire(found.key(), found.value(), 0);
         used_bytes_ -= overhead + key.size() + found->second.text.size();
         --size_;
         slot.erase(found);
@@ -232,20 +235,24 @@ class Store {
             return std::hash<std::string_view>()(key);
         }
     };
-    // Its nodes stay where they are, so that expiries_ may refer to the keys in them.
-    using Slot = std::unordered_map<std::string, Value, Hash, std::equal_to<>>;
+    // Keys and values lie in the table itself, so to find one takes a miss of the processor's cache
+    // or two, where a table of nodes takes four. A change may move all that is in its slot.
+    struct Slot : tsl::robin_map<std::string, Value, Hash, std::equal_to<>,
+                                 std::allocator<std::pair<std::string, Value>>,
+                                 /*StoreHash=*/true> {
+        Slot() { max_load_factor(0.8F); }  // No slower here than half, and a quarter less memory.
+    };
     static constexpr std::size_t slots = 4096;
-    static constexpr std::uint64_t overhead = 128;  // Of a key, about, in its nodes.
+    static constexpr std::uint64_t overhead = 160;  // Of a key, about, in its table.
 
-    void expire(Slot::value_type& entry, std::uint64_t expires) {
-        auto& [key, value] = entry;
+    void expire(const std::string& key, Value& value, std::uint64_t expires) {
         if (value.expires != 0) expiries_.erase({value.expires, key});
         value.expires = expires;
         if (expires != 0) expiries_.insert({expires, key});
     }
 
     std::vector<Slot> slots_ = std::vector<Slot>(slots);
-    std::set<std::pair<std::uint64_t, std::string_view>> expiries_;
+    std::set<std::pair<std::uint64_t, std::string>> expiries_;
     std::set<std::uint64_t> used_ids_;
     std::uint64_t time_ = 0;
     std::size_t size_ = 0;
