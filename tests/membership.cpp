@@ -1602,11 +1602,11 @@ class Storm {
     }
 
     void poll(MemberNode& node) {
-        std::erase_if(flying_, [&](Flying& flying) {
-            if (flying.message.to != node.id || flying.due > now_) return false;
+        support::keep_if(flying_, [&](Flying& flying) {
+            if (flying.message.to != node.id || flying.due > now_) return true;
             if (passes(flying.message) && !dead_.contains(node.id.value))
                 node.wire.inbox.push_back(std::move(flying.message));
-            return true;
+            return false;
         });
         if (dead_.contains(node.id.value)) return;
         bool asks = node.wire.wanted.has_value();

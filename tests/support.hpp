@@ -261,6 +261,19 @@ using Node = NodeOf<Machine>;
 using Replica = Node::Replica;
 using Options = Node::Options;
 
+/// Keeps those of which it is told so, in their order. Each is asked about once; the others may be
+/// moved from meanwhile, which a predicate of std::erase_if must not do.
+template <class T>
+void keep_if(std::vector<T>& all, auto keeps) {
+    auto kept = all.begin();
+    for (T& one : all) {
+        if (!keeps(one)) continue;
+        if (&*kept != &one) *kept = std::move(one);
+        ++kept;
+    }
+    all.erase(kept, all.end());
+}
+
 /// Real replicas 1, 2, 3 ... in virtual time: each has a clock of its own, all of one pace. What
 /// one sends reaches the other in its next poll, unless the way between them is cut or that one is
 /// down.
@@ -316,15 +329,15 @@ struct GroupOf {
     /// Brings what is not held to its receiver, or loses it on the way. Says whether any arrived.
     bool deliver() {
         bool any = false;
-        std::erase_if(flying, [&](Message& message) {
+        keep_if(flying, [&](Message& message) {
             std::uint64_t to = message.to.value;
-            if (holds(message)) return false;
+            if (holds(message)) return true;
             if (!cut.contains({message.from.value, to}) && !down.contains(to)) {
                 (*this)[to].wire.inbox.push_back(std::move(message));
                 ++carried;
                 any = true;
             }
-            return true;
+            return false;
         });
         return any;
     }
