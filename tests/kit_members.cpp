@@ -6,6 +6,7 @@
 
 #include "compiled/compiled.hpp"
 #include "kit_subjects.hpp"
+#include "sanitized.hpp"
 
 using namespace little_raft::testing;
 using kit::some;
@@ -117,7 +118,7 @@ TEST_CASE("the healed have a majority of every membership that may count, and of
 }
 
 TEST_CASE("messages, snapshots and a storage of the user's own that carry memberships pass") {
-    Result result = check<kit::KeepingTest>(some(300));
+    Result result = check<kit::KeepingTest>(some(300 / one_in));
     CHECK_MESSAGE(result.passed, result.text);
     CHECK(result.coverage[Event::change_committed] > 0);
     result = check<kit::FileMembersTest>(some(12));

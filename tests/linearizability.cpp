@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "sanitized.hpp"
 #include "testing/random.hpp"
 
 namespace {
@@ -419,7 +420,7 @@ TEST_CASE("it agrees with trying all orders, on all small histories") {
     for (int value = 0; value < 4; ++value) counters.push_back({0, {}, value, 0, 0});
     counters.push_back({0, {}, {}, 0, {}});
     SUBCASE("registers") {
-        for (std::size_t size = 0; size <= 4; ++size) {
+        for (std::size_t size = 0; size <= (one_in == 1 ? 4 : 3); ++size) {
             for_all_histories<Register>(size, registers, seen);
         }
     }

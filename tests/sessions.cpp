@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "sanitized.hpp"
 #include "sessions_support.hpp"
 #include "testing/little_raft_testing.hpp"
 
@@ -1124,22 +1125,22 @@ class ClientRun {
 TEST_CASE("in clusters, whatever is asked for, all replicas answer alike") {
     lrt::Settings settings;
     settings.seed = lrt::Settings::from_environment().seed;
-    settings.schedules = 1'000;
+    settings.schedules = 1'000 / one_in;
     settings.timeline_directory = std::filesystem::temp_directory_path().string();
     for (auto& count : told) count = 0;
     lrt::Result result = lrt::check<ClusterTest>(settings);
     CHECK_MESSAGE(result.passed, result.text);
     for (std::size_t i = 0; i < told.size(); ++i) {
         INFO(Report{.outcome = static_cast<Outcome>(i)});
-        CHECK(std::uint64_t{told[i]} > 2'000);
+        CHECK(std::uint64_t{told[i]} > 2'000 / one_in);
     }
-    CHECK(result.coverage[lrt::Event::snapshot_installed] > 100);
+    CHECK(result.coverage[lrt::Event::snapshot_installed] > 100 / one_in);
 }
 
 TEST_CASE("clients that ask until they have an answer get one, and all is done exactly once") {
     lrt::Coverage coverage;
     std::uint64_t different = 0, again = 0, asked_again = 0, answered = 0, expired = 0;
-    for (std::uint64_t index = 0; index < 500; ++index) {
+    for (std::uint64_t index = 0; index < 500 / one_in; ++index) {
         ClientRun run(index);
         INFO("schedule " << index);
         std::string wrong = run.run();
@@ -1157,14 +1158,14 @@ TEST_CASE("clients that ask until they have an answer get one, and all is done e
                       << " sessions found expired; " << coverage[lrt::Event::election_won]
                       << " elections, " << coverage[lrt::Event::crash] << " crashes, "
                       << coverage[lrt::Event::snapshot_installed] << " snapshots installed");
-    CHECK(again > 1'000);
+    CHECK(again > 1'000 / one_in);
     CHECK(asked_again > again);
-    CHECK(answered > 1'000);
-    CHECK(expired > 50);
-    CHECK(coverage[lrt::Event::snapshot_installed] > 50);
+    CHECK(answered > 1'000 / one_in);
+    CHECK(expired > 50 / one_in);
+    CHECK(coverage[lrt::Event::snapshot_installed] > 50 / one_in);
     for (lrt::Event event :
          {lrt::Event::drop, lrt::Event::duplicate, lrt::Event::crash, lrt::Event::election_won})
-        CHECK(coverage[event] > 500);
+        CHECK(coverage[event] > 500 / one_in);
 }
 
 TEST_CASE("a machine with sessions is what the library asks of every machine") {
