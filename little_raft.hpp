@@ -558,21 +558,19 @@ struct Log {
     /// Precondition: base.index <= index <= last.index.
     const Entry& operator[](Index i) const { return chunks[chunk_of(i)][i.value % chunk_size]; }
 
-    /// Nothing where the log does not reach, or no longer.
-    std::optional<Term> term_at(Index index) const {
-        if (index < base.index || index > last.index) return std::nullopt;
-        return (*this)[index].term;
+    /// The one question that replication asks: are the logs equal up to here [Raft 5.3]? False
+    /// where the log does not reach, or no longer.
+    bool holds(LogPosition position) const {
+        bool reaches = position.index >= base.index && position.index <= last.index;
+        return reaches && (*this)[position.index].term == position.term;
     }
-
-    /// The one question that replication asks: are the logs equal up to here [Raft 5.3]?
-    bool holds(LogPosition position) const { return term_at(position.index) == position.term; }
 
     /// The last position here that is not after this one, by index and by term: with it one round
     /// trip skips a whole term of conflicting entries [Raft 5.3]. At worst the base.
     LogPosition last_not_after(LogPosition position) const {
         Index index = detail::greatest(base.index, detail::least(position.index, last.index));
-        while (*term_at(index) > position.term && index > base.index) index = index - 1;
-        return {*term_at(index), index};
+        while ((*this)[index].term > position.term && index > base.index) index = index - 1;
+        return {(*this)[index].term, index};
     }
 
     /// True: it holds no transition.
@@ -585,7 +583,7 @@ struct Log {
     /// Drops the entry at `index` and all that follow; only a follower does so. Precondition: index
     /// > base.index.
     void truncate_from(Index index) {
-        last = {*term_at(index - 1), index - 1};
+        last = {(*this)[index - 1].term, index - 1};
         chunks.resize(chunk_of(last.index) + 1);
         chunks.back().resize(last.index.value % chunk_size + 1);
     }
@@ -903,7 +901,9 @@ class Replica {
         }
         fire_timers();
         if constexpr (requires { &C::get_pending_transfer; }) take_pending_transfer();
-        take_pending_transitions();
+        // While it hands over, or is removed, they wait.
+        if (!duty_.transfer && (status_.role != Role::leader || may_lead()))
+            for (T& transition : machine_->get_pending_transitions()) take_transition(transition);
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
         if (duty_.unsent || now_ >= duty_.heartbeat_deadline) replicate();
@@ -1212,32 +1212,31 @@ class Replica {
         election_deadline_ = now_ + options_.election_timeout_range.max;
     }
 
-    /// All of them: those that this replica cannot replicate get their final state now. While it
-    /// hands over they wait.
-    /// Entries are limited whoever appended them, bytes by what was taken here; and what is alone
-    /// passes, or a large transition could never be replicated.
-    void take_pending_transitions() {
+    /// One that this replica cannot replicate gets its final state now. Entries are limited whoever
+    /// appended them, bytes by what was taken here; and what is alone passes, or a large transition
+    /// could never be replicated.
+    void take_transition(T& transition) {
+        Entry entry{status_.term, std::move(transition)};
+        std::uint64_t bytes = bytes_of(entry);
+        bool full = (own_bytes_ > 0 && own_bytes_ + bytes > options_.uncommitted_bytes_max) ||
+                    log_.last.index - status_.commit_index >= options_.uncommitted_entries_max;
         bool leads = status_.role == Role::leader;
-        if (duty_.transfer || (leads && !may_lead())) return;
-        for (T& transition : machine_->get_pending_transitions()) {
-            Entry entry{status_.term, std::move(transition)};
-            std::uint64_t bytes = own_bytes_ > 0 ? own_bytes_ + bytes_of(entry) : 0;
-            bool full = bytes > options_.uncommitted_bytes_max ||
-                        log_.last.index - status_.commit_index >= options_.uncommitted_entries_max;
-            auto state = !leads ? abandoned_not_leader : full ? abandoned_overloaded : queued;
-            machine_->register_transition_state(std::get_if<T>(&entry.command)->get_id(), state);
-            if (state == queued) append_as_leader(std::move(entry), std::get_if<T>(&entry.command));
-        }
+        auto state = !leads ? abandoned_not_leader : full ? abandoned_overloaded : queued;
+        const T& taken = *std::get_if<T>(&entry.command);
+        machine_->register_transition_state(taken.get_id(), state);
+        if (state != queued) return;
+        Own& own = own_.emplace_back();
+        own.at = {status_.term, log_.last.index + 1};
+        own.id.emplace(taken.get_id());
+        own_bytes_ += own.bytes = bytes;
+        append_as_leader(std::move(entry));
     }
 
-    /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property. `taken` is the
-    /// transition in it, if one is.
-    void append_as_leader(Entry&& entry, const T* taken = nullptr) {
-        if (taken) {
-            own_.push_back({{entry.term, log_.last.index + 1}, taken->get_id(), bytes_of(entry)});
-            own_bytes_ += own_.back().bytes;
-        }
+    /// [Raft 5.3]. A leader only ever appends: the Leader Append-Only Property.
+    void append_as_leader(Entry&& entry) {
         if (log_.append(std::move(entry))) adopt_membership();
+        // Without a disk there is nothing to wait for.
+        if constexpr (!durable) status_.progress.front().match_index = log_.last.index;
         duty_.unsent = true;
     }
 
@@ -1289,7 +1288,7 @@ class Replica {
             bool knows = reading && peer.read != Time{} && led_until() >= peer.read_since;
             if (!asks && !knows && (full || !(lacks || news))) return;
             Index before = detail::greatest(peer.next_index - 1, log_.base.index);
-            LogPosition prev{*log_.term_at(before), before};
+            LogPosition prev{log_[before].term, before};
             if (peer.state == Progress::probe) peer.next_index = prev.index + 1;
             Index first = full ? log_.last.index + 1 : peer.next_index;
             auto [entries, bytes] = log_.slice(first, options_.append_bytes_max);
@@ -1337,7 +1336,7 @@ class Replica {
         // Safety: replicas are counted only for entries of the leader's own term; older ones are
         // committed along with these, since a majority may hold one and lose it again
         // [Raft 5.4.2, Figure 8].
-        if (reached <= status_.commit_index || log_.term_at(reached) != status_.term) return;
+        if (reached <= status_.commit_index || log_[reached].term != status_.term) return;
         status_.commit_index = reached;
         duty_.unsent = true;
     }
@@ -1378,7 +1377,7 @@ class Replica {
         if (!log_.holds(prev)) return respond(false, prev.index, log_.last_not_after(prev));
         // Safety: a late message must not cut off what a newer one brought [Raft 5.3].
         std::uint64_t held = 0;
-        while (held < tail.size() && log_.term_at(prev.index + held + 1) == tail[held].term) ++held;
+        while (held < tail.size() && log_.holds({tail[held].term, prev.index + held + 1})) ++held;
         if (held < tail.size() && prev.index + held < log_.last.index) {
             LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index, "committed entries stay");
             log_.truncate_from(prev.index + held + 1);
@@ -1456,7 +1455,7 @@ class Replica {
     /// Until when this replica is known to have led. Safety: nothing is known before it committed
     /// in its own term, since until then it may not know all that is committed [Raft 8].
     Time led_until() const {
-        if (log_.term_at(status_.commit_index) != status_.term) return {};
+        if (log_[status_.commit_index].term != status_.term) return {};
         Time heard = quorum(status_.progress, &Progress::last_contact, never);
         // Whoever heard it votes for nobody else for a while, counted from when that was sent.
         // Safety: the clock was read before this poll took in what it did.
@@ -1561,7 +1560,7 @@ class Replica {
         static_assert(Snapshotting<M, std::decay_t<decltype(of)>...>);
         // A delta of 0, which means never, becomes the greatest number here.
         if (status_.last_applied - status_.snapshot.index <= options_.snapshot_delta - 1) return;
-        LogPosition at{*log_.term_at(status_.last_applied), status_.last_applied};
+        LogPosition at{log_[status_.last_applied].term, status_.last_applied};
         static_cast<void>(machine_->create_snapshot(at.index, at.term, of...));
         compact_log(at);
     }
@@ -1661,7 +1660,7 @@ class Replica {
             }
             vote_changed_ = compacted_ = false;
             stable_index_ = log_.last.index;
-            std::swap(answers_, leaving_);
+            if (!answers_.empty()) std::swap(answers_, leaving_);
         }
         if constexpr (durable) {
             auto ended = syncing_ ? storage_->sync() : true;

@@ -277,7 +277,7 @@ TEST_CASE("leader and follower find where their logs meet, whatever is compacted
                         lacks = peer.next_index < leader.base.index + 1;
                         if (lacks) break;
                         Index prev = peer.next_index - 1;
-                        LogPosition probe{*leader.term_at(prev), prev};
+                        LogPosition probe{leader[prev].term, prev};
                         ++rounds;
                         if (prev < follower.base.index) {
                             peer.on_success(follower.base.index, leader.base.index + 1);
