@@ -1225,6 +1225,7 @@ class Replica {
         const T& taken = *std::get_if<T>(&entry.command);
         machine_->register_transition_state(taken.get_id(), state);
         if (state != queued) return;
+        // Filled where it stays: a copy of what was only just written, part by part, would stall.
         Own& own = own_.emplace_back();
         own.at = {status_.term, log_.last.index + 1};
         own.id.emplace(taken.get_id());
