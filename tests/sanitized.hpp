@@ -1,6 +1,5 @@
 // How much of what is random or large a test does where every step is costly.
-#ifndef TESTS_SANITIZED_HPP
-#define TESTS_SANITIZED_HPP
+#pragma once
 
 #include <cstdint>
 
@@ -16,6 +15,4 @@ inline constexpr std::uint64_t one_in = 1;
 #endif
 #else
 inline constexpr std::uint64_t one_in = 1;
-#endif
-
 #endif
