@@ -560,9 +560,8 @@ struct Log {
 
     /// The one question that replication asks: are the logs equal up to here [Raft 5.3]? False
     /// where the log does not reach, or no longer.
-    bool holds(LogPosition position) const {
-        bool reaches = position.index >= base.index && position.index <= last.index;
-        return reaches && (*this)[position.index].term == position.term;
+    bool holds(LogPosition p) const {
+        return p.index >= base.index && p.index <= last.index && (*this)[p.index].term == p.term;
     }
 
     /// The last position here that is not after this one, by index and by term: with it one round
@@ -816,7 +815,7 @@ class Notifier {
 template <class C, class M, class S = Volatile>
 class Replica {
     // Whoever has a part of a capability must have all of it: a misspelled member must not quietly
-    // turn it off.
+    // turn it off. Conditions begin with these where that spares those without it the instructions.
     static constexpr bool snapshotting =
         (requires { typename M::SnapshotData; }) || (requires { &M::get_snapshot; }) ||
         (requires { &M::create_snapshot; }) || (requires { &M::set_snapshot; });
@@ -907,7 +906,8 @@ class Replica {
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
         if (duty_.unsent || now_ >= duty_.heartbeat_deadline) replicate();
-        if (!status_.fault) persist();
+        // Without a Storage only what it tells itself waits until here.
+        if (!status_.fault && (durable || !answers_.empty())) persist();
         if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
             become(Role::follower, status_.term);
             settle({{absurd}, {absurd}});
@@ -922,7 +922,8 @@ class Replica {
         if constexpr (snapshotting && reconfigurable) take_snapshot(applied_);
         publish(leader_before);
         // There may be more to do by now: a commit to tell, a term or entries to write.
-        bool unwritten = vote_changed_ || !answers_.empty() || stable_index_ < log_.last.index;
+        bool unwritten =
+            !answers_.empty() || (durable && (vote_changed_ || stable_index_ < log_.last.index));
         if (duty_.unsent || leader_contact_ == never || (unwritten && !syncing_)) return now_;
         return detail::least(duty_.heartbeat_deadline, election_deadline_);
     }
@@ -1247,7 +1248,7 @@ class Replica {
         bool beats = now_ >= duty_.heartbeat_deadline;
         if (beats) duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         maybe_commit();  // So that the news of a commit travels with what else there is.
-        bool asks = duty_.asks && led_until() < stamp_ - Duration(1);
+        bool asks = reading && duty_.asks && led_until() < stamp_ - Duration(1);
         duty_.unsent = duty_.asks = false;
         bool sends_snapshot = false;
         for (Progress& peer : status_.progress) {
@@ -1255,7 +1256,8 @@ class Replica {
             if (beats) peer.overdue = peer.waiting;
             // Liveness: who does not answer hears no more of reads than of heartbeats.
             replicate_to(peer, beats || (asks && !peer.overdue));
-            if (peer.read_since == stamp_) duty_.unsent = true;  // A lease can tell from now on.
+            // A lease can tell from now on.
+            if (reading && peer.read_since == stamp_) duty_.unsent = true;
             sends_snapshot = sends_snapshot || peer.state == Progress::snapshot;
             // One that was removed hands over to whoever has everything first, and to no other.
             // What it took itself is settled by then: it may never hear of it later.
@@ -1267,7 +1269,7 @@ class Replica {
             duty_.lease = {};
             send({status_.id, peer.id, status_.term, TimeoutNow{}});
         }
-        if (!sends_snapshot) duty_.snapshot = {};
+        if (snapshotting && !sends_snapshot) duty_.snapshot = {};
     }
 
     /// In replicate, message follows message without waiting for answers; in the other states there
@@ -1320,7 +1322,7 @@ class Replica {
         }
         if (peer.lost) return drop();
         peer.last_contact = detail::greatest(peer.last_contact, response.heard);
-        if (response.read != Time{} && response.read != peer.read) {
+        if (reading && response.read != Time{} && response.read != peer.read) {
             peer.read = response.read;
             peer.read_since = stamp_;
             duty_.asks = true;
@@ -1369,7 +1371,7 @@ class Replica {
     void on(const Message& message, AppendEntries<T, Config>& request) {
         follow(message.from, request.sent);
         auto& [prev, leader_commit, tail, sent, read] = request;
-        if (read != Time{} && read == question_) {
+        if (reading && read != Time{} && read == question_) {
             read_index_ = leader_commit;
             question_ = {};
         }
@@ -1429,7 +1431,7 @@ class Replica {
     /// In the log's order, each entry once [Raft 5.3, Figure 2: rules for all servers]. It settles
     /// what this replica took itself on the way.
     void apply_committed() {
-        if (!own_.empty()) settle(log_.last_not_after({status_.term, status_.commit_index}));
+        if (!own_.empty()) settle({log_[status_.commit_index].term, status_.commit_index});
         while (status_.last_applied < status_.commit_index) {
             const auto& command = log_[++status_.last_applied].command;
             if (auto* transition = std::get_if<T>(&command)) {
@@ -1526,7 +1528,9 @@ class Replica {
     /// what is known to be committed. Liveness: a leader may be needed from among those
     /// [PhD 4.2.2]. Newcomers and learners wait, and whoever was removed, unless on(RequestVote)
     /// finds one of them needed.
-    bool may_lead() const { return status_.commit_index < detail::greatest(left_at_, duty_.ahead); }
+    bool may_lead() const {
+        return !reconfigurable || status_.commit_index < detail::greatest(left_at_, duty_.ahead);
+    }
 
     /// One change at a time. Safety: each after an entry of the leader's own term is committed, or
     /// two leaders could begin with sets whose majorities do not meet. It is so as soon as the
@@ -1651,28 +1655,26 @@ class Replica {
     /// The order matters only where the process ends in between: a term before the entries of that
     /// term, and a snapshot's place in the log before the entries that follow it.
     void persist() {
-        if (!syncing_) {
-            bool grew = stable_index_ < log_.last.index;
-            syncing_ = durable && (vote_changed_ || compacted_ || grew);
-            if constexpr (durable) {
+        if (!syncing_) std::swap(answers_, leaving_);
+        if constexpr (durable) {
+            if (!syncing_) {
+                bool grew = stable_index_ < log_.last.index;
+                syncing_ = vote_changed_ || compacted_ || grew;
                 if (vote_changed_) storage_->save_vote(status_.term, status_.voted_for);
                 if (compacted_) storage_->compact(log_.base);
                 if (grew) storage_->append(stable_index_ + 1, log_.slice(stable_index_ + 1).first);
+                vote_changed_ = compacted_ = false;
+                stable_index_ = log_.last.index;
             }
-            vote_changed_ = compacted_ = false;
-            stable_index_ = log_.last.index;
-            if (!answers_.empty()) std::swap(answers_, leaving_);
-        }
-        if constexpr (durable) {
             auto ended = syncing_ ? storage_->sync() : true;
             require(ended != false, "the storage failed to sync");
             if (ended != true) return;
+            syncing_ = false;
+            // Safety: what promises something of the disk leaves only now, and only now does a
+            // leader count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
+            Index before = std::exchange(status_.progress.front().match_index, stable_index_);
+            if (status_.role == Role::leader && before < stable_index_) maybe_commit();
         }
-        syncing_ = false;
-        // Safety: what promises something of the disk leaves only now, and only now does a leader
-        // count itself [PhD 10.2.1]. What was cut off meanwhile lowered stable_index_.
-        Index before = std::exchange(status_.progress.front().match_index, stable_index_);
-        if (status_.role == Role::leader && before < stable_index_) maybe_commit();
         // What this replica tells itself may lead to answers that wait in their turn.
         for (Message& message : leaving_)
             message.to == status_.id ? handle(message) : send(std::move(message));
