@@ -709,7 +709,8 @@ struct Progress {
 
     /// The replica's log is the leader's up to `match`. Precondition: the leader's log reaches
     /// `match`. A transfer ends with whatever makes the log reach it, the snapshot or not.
-    void on_success(Index match, Index leader_first_index) {
+    // A template, as on_sent is.
+    void on_success(auto match, Index leader_first_index) {
         match_index = detail::greatest(match_index, match);
         for (; !inflight.empty() && inflight.front().last_index <= match;
              inflight.erase(inflight.begin()))
@@ -826,6 +827,11 @@ class Replica {
         (requires { &C::get_pending_membership; }) || (requires { &C::register_membership; });
     static constexpr bool durable = !std::is_same_v<S, Volatile>;
 
+    // These two, and that of status_, are made to depend on S: whoever only includes this header
+    // does not pay for compiling what is done with them then.
+    using Time = std::conditional_t<durable, little_raft::Time, little_raft::Time>;
+    using Progress = std::conditional_t<durable, little_raft::Progress, little_raft::Progress>;
+
     using T = typename M::Transition;
     using D = detail::SnapshotDataOf<M>;
     using Read = decltype(detail::read_of(static_cast<M*>(nullptr)));
@@ -901,7 +907,7 @@ class Replica {
         fire_timers();
         if constexpr (requires { &C::get_pending_transfer; }) take_pending_transfer();
         // While it hands over, or is removed, they wait.
-        if (!duty_.transfer && (status_.role != Role::leader || may_lead()))
+        if (!duty_.transfer && (!reconfigurable || status_.role != Role::leader || may_lead()))
             for (T& transition : machine_->get_pending_transitions()) take_transition(transition);
         // What is sent here promises nothing of this disk, so followers write while it does
         // [PhD 10.2.1].
@@ -1528,9 +1534,7 @@ class Replica {
     /// what is known to be committed. Liveness: a leader may be needed from among those
     /// [PhD 4.2.2]. Newcomers and learners wait, and whoever was removed, unless on(RequestVote)
     /// finds one of them needed.
-    bool may_lead() const {
-        return !reconfigurable || status_.commit_index < detail::greatest(left_at_, duty_.ahead);
-    }
+    bool may_lead() const { return status_.commit_index < detail::greatest(left_at_, duty_.ahead); }
 
     /// One change at a time. Safety: each after an entry of the leader's own term is committed, or
     /// two leaders could begin with sets whose majorities do not meet. It is so as soon as the
@@ -1697,7 +1701,7 @@ class Replica {
     //
     // Invariants: status_.snapshot.index <= last_applied <= commit_index <= log_.last.index, and
     // the log's base is not after the snapshot. The Storage holds the log up to stable_index_.
-    Status status_;
+    std::conditional_t<durable, Status, Status> status_;
     Log<Entry> log_;
     Index stable_index_;
 
