@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-# A ratchet: it is only ever lowered. What is measured is 1.20; the path to the files moves it by half a percent.
-RATIO_MAX = 1.21
+# A ratchet: they are only ever lowered. The path to the files moves what is measured by half a percent.
+RATIO_MAX = {"g++": 1.19, "clang++": 1.21}
 
 
 def instructions(command):
@@ -37,8 +37,8 @@ def main():
         without, with_header = pool.map(lambda file: instructions([*command, file]), files)
     ratio = with_header / without
     counts = f"{with_header:.0f} to {without:.0f} million instructions"
-    print(f"include cost with {compiler}: {ratio:.3f}, at most {RATIO_MAX} ({counts})")
-    return 0 if without > 0 and ratio <= RATIO_MAX else 1
+    print(f"include cost with {compiler}: {ratio:.3f}, at most {RATIO_MAX[compiler]} ({counts})")
+    return 0 if without > 0 and ratio <= RATIO_MAX[compiler] else 1
 
 
 if __name__ == "__main__":
