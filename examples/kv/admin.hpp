@@ -16,7 +16,7 @@ struct ServerOptions {
     std::string password;  ///< Empty: none is asked for.
     std::size_t clients_max = 10'000;
     std::size_t request_bytes_max = 16 * 1024 * 1024;
-    std::size_t pipeline_max = 10'000;                   ///< Unanswered requests of one client.
+    std::size_t pipeline_max = 100'000;                  ///< Unanswered requests of one client.
     std::size_t output_bytes_max = 256 * 1024 * 1024;    ///< Replies that one client has not read.
     std::size_t buffers_bytes_max = 1024 * 1024 * 1024;  ///< Of all clients together.
     std::uint64_t memory_max = 0;                        ///< Of keys and values; 0: no limit.

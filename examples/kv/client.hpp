@@ -54,8 +54,10 @@ class Client {
     }
 
     std::size_t open_slots() const { return slots_.size(); }
-    /// Bytes of replies that have not left.
-    std::size_t unread() const { return out.size() + leaving.size() + held_; }
+    /// Bytes of replies that have not left, and of the slots for those to come.
+    std::size_t unread() const {
+        return out.size() + leaving.size() + held_ + slots_.size() * sizeof(Slot);
+    }
 
     std::string out;          ///< Replies that are to leave.
     std::string leaving;      ///< Those that the socket did not take at once, while it takes them.

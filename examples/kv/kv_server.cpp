@@ -69,7 +69,7 @@ void add_limits(CLI::App& app, Settings& s) {
         ->capture_default_str()
         ->check(CLI::Range(std::size_t{1024}, std::size_t{48} << 20));
     app.add_option("--pipeline-max", server.pipeline_max,
-                   "Requests of one client that may be unanswered; more are read when some are")
+                   "Unanswered requests of one client; with more it is told so and hung up on")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     app.add_option("--output-bytes-max", server.output_bytes_max,

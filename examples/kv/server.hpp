@@ -62,7 +62,7 @@ class Server {
         std::shared_ptr<Client> client;
         std::uint64_t slot = 0;    // Of the client's, where the reply goes.
         std::size_t key_slot = 0;  // Of Redis Cluster's, which MOVED names.
-        std::uint64_t bytes = 0;   // Of a write, about.
+        std::uint64_t bytes = 0;   // Of the request, about.
         Time deadline = {};
         bool waits = true;
     };
@@ -70,8 +70,10 @@ class Server {
     struct Waiters {
         std::deque<Waiter> waiters;
         std::uint64_t first = 1;
+        std::uint64_t bytes = 0;  // Of all that wait.
 
         std::uint64_t add(Waiter waiter) {
+            bytes += waiter.bytes;
             waiters.push_back(std::move(waiter));
             return first + waiters.size() - 1;
         }
@@ -81,6 +83,7 @@ class Server {
             Waiter& waiter = waiters[ticket - first];
             if (!waiter.waits) return std::nullopt;
             waiter.waits = false;
+            bytes -= waiter.bytes;
             Waiter taken = std::move(waiter);
             while (!waiters.empty() && !waiters.front().waits) {
                 waiters.pop_front();
@@ -426,7 +429,12 @@ class Server {
 
     /// False: not yet. The order of the checks is that of Redis.
     bool take_request(const std::shared_ptr<Client>& client, const Words& words) {
-        if (client->open_slots() >= options_.pipeline_max) return false;
+        if (client->open_slots() >= options_.pipeline_max) {
+            answer_now(client, "ERR pipeline too deep: " + std::to_string(options_.pipeline_max) +
+                                   " requests are unanswered; nothing was done from this one on");
+            client->closes = true;
+            return true;
+        }
         const CommandSpec* spec = find_command(words[0]);
         reply_.clear();
         if (!spec && is_http(words[0])) {
@@ -488,11 +496,7 @@ class Server {
 
     bool take_write(const std::shared_ptr<Client>& client, const CommandSpec& spec,
                     const Words& words) {
-        if (client->reads > 0) return false;
-        // Writes wait here rather than be refused by the library's limits.
-        if (writes_.waiters.size() >= options_.raft.uncommitted_entries_max / 2 ||
-            write_bytes_ >= options_.raft.uncommitted_bytes_max / 2)
-            return false;
+        if (client->reads > 0 || has_enough(writes_)) return false;
         std::size_t key_slot = spec.first_key > 0 ? cluster_slot(words[1]) : 0;
         reply_.clear();
         if (!is_leader())
@@ -500,14 +504,11 @@ class Server {
         else if (spec.grows && is_full())
             reply_error(reply_, "OOM command not allowed when used memory > 'maxmemory'.");
         if (!reply_.empty()) return answer_now(client), true;
-        std::uint64_t bytes = 128;
-        for (std::string_view word : words) bytes += word.size();
         Time deadline = Clock::now() + options_.write_timeout;
         std::uint64_t ticket =
-            writes_.add({client, client->open_slot(), key_slot, bytes, deadline});
+            writes_.add({client, client->open_slot(), key_slot, bytes_of(words), deadline});
         machine_.write(ticket, wall_clock(), words);
         news_ = true;
-        write_bytes_ += bytes;
         ++client->writes;
         return true;
     }
@@ -515,11 +516,23 @@ class Server {
     bool take_read(const std::shared_ptr<Client>& client, const CommandSpec& spec,
                    const Words& words) {
         // A client that is slow to read what it asked for is not given more before it has.
-        if (client->writes > 0 || client->unread() > unread_max) return false;
-        machine_.read(reads_.add({client, client->open_slot()}), spec, words);
+        if (client->writes > 0 || client->unread() > unread_max || has_enough(reads_)) return false;
+        machine_.read(reads_.add({client, client->open_slot(), 0, bytes_of(words)}), spec, words);
         ++client->reads;
         news_ = true;
         return true;
+    }
+
+    /// Requests wait with their clients rather than be refused by the library's limits.
+    bool has_enough(const Waiters& under_way) const {
+        return under_way.waiters.size() >= options_.raft.uncommitted_entries_max / 2 ||
+               under_way.bytes >= options_.raft.uncommitted_bytes_max / 2;
+    }
+
+    static std::uint64_t bytes_of(const Words& words) {
+        std::uint64_t bytes = 128;
+        for (std::string_view word : words) bytes += word.size();
+        return bytes;
     }
 
     bool is_full() const {
@@ -530,7 +543,6 @@ class Server {
         auto waiter = writes_.take(ticket);
         if (!waiter) return;
         if (ticket == expiry_proposed_) expiry_proposed_.reset();
-        write_bytes_ -= waiter->bytes;
         if (!waiter->client || !waiter->client->is_open) return;
         --waiter->client->writes;
         ++figures_.writes_ended[static_cast<std::size_t>(how)];
@@ -611,7 +623,6 @@ class Server {
     MemberChanges member_changes_{id_, transport_, machine_, replica_.status(),
                                   options_.change_timeout};
     Waiters writes_, reads_;
-    std::uint64_t write_bytes_ = 0;  // Of the writes that wait.
     std::optional<std::uint64_t> expiry_proposed_;
 };
 

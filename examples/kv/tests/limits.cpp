@@ -35,6 +35,12 @@ std::vector<std::string> listening(const Process& process) {
     return result;
 }
 
+std::string repeated(const std::string& bytes, int count) {
+    std::string result;
+    for (int i = 0; i < count; ++i) result += bytes;
+    return result;
+}
+
 struct Single {
     explicit Single(std::vector<std::string> arguments)
         : cluster({.replicas = 1, .arguments = std::move(arguments)}) {
@@ -94,7 +100,7 @@ TEST_CASE("limit_requests") {
 TEST_CASE("limit_pipeline") {
     Single single({"--pipeline-max", "100"});
     single.cluster.wait_for_leader();
-    // A deeper pipeline than is held is not an error: it waits, and all is answered in order.
+    // Reads wait for writes and writes for reads, whatever the limit: all is answered in order.
     constexpr int count = 1'000;
     std::string bytes;
     for (int i = 0; i < count; ++i) {
@@ -109,6 +115,73 @@ TEST_CASE("limit_pipeline") {
         REQUIRE(connection.receive_reply() ==
                 "$" + std::to_string(number.size()) + "\r\n" + number + "\r\n");
     }
+    // Of writes in a row, one is too many: neither it nor what follows is done.
+    Client client(single.address);
+    REQUIRE(client.call({"DEL", "n"}).is(":1"));
+    RawConnection deep(single.address);
+    deep.send(repeated(encode({"INCR", "n"}), 100'000));
+    std::string replies = deep.receive_to_end().value_or("(it did not close)");
+    int done = 0;
+    std::string expected;
+    auto next = [&] { return ":" + std::to_string(done + 1) + "\r\n"; };
+    for (; replies.compare(expected.size(), next().size(), next()) == 0; ++done) expected += next();
+    CHECK(replies.substr(expected.size()) ==
+          "-ERR pipeline too deep: 100 requests are unanswered; nothing was done from this one "
+          "on\r\n");
+    CHECK(done >= 100);
+    CHECK(client.call({"GET", "n"}).is("$" + std::to_string(done)));
+}
+
+TEST_CASE("limit_under_way") {
+    // As one loads much at a time: more than the server lets wait, while its disk takes nothing. It
+    // reads on when it can, and refuses none.
+    Cluster cluster(
+        {.replicas = 1, .arguments = {"--write-timeout", "60000"}, .broken_disks = true});
+    cluster.wait_for_leader();
+    constexpr int count = 200'000;
+    RawConnection loads(cluster.client_address(0));
+    cluster.disk(0).hang();
+    bool sent = false;
+    std::thread sender([&] { sent = loads.send(repeated(encode({"INCR", "n"}), count)); });
+    auto holds_the_most = [&] {
+        return info(cluster, 0, "clients").find("waiting_writes:50000\r\n") != std::string::npos;
+    };
+    CHECK(wait_until(holds_the_most));
+    CHECK(holds_the_most());
+    cluster.disk(0).mend();
+    sender.join();
+    CHECK(sent);
+    std::string numbers;
+    for (int i = 1; i <= count; ++i) numbers += ":" + std::to_string(i) + "\r\n";
+    bool in_order = loads.receive_bytes(numbers.size()) == numbers;
+    CHECK(in_order);
+    CHECK(loads.send(repeated(encode({"GET", "n"}), count)));
+    std::string same = repeated("$6\r\n200000\r\n", count);
+    bool all_read = loads.receive_bytes(same.size()) == same;
+    CHECK(all_read);
+}
+
+TEST_CASE("limit_reads") {
+    // A leader without followers can answer no read, and must not keep all that is asked until
+    // then.
+    Cluster cluster({});
+    std::size_t leader = cluster.wait_for_leader();
+    std::size_t before = peak_bytes(cluster.process(leader));
+    auto signal_followers = [&](int signal) {
+        for (std::size_t i = 0; i < cluster.size(); ++i)
+            if (i != leader) cluster.process(i).signal(signal);
+    };
+    signal_followers(SIGSTOP);
+    {
+        DeafConnection connection(cluster.client_address(leader));
+        std::string get = encode({"GET", std::string(100'000, 'x')});
+        CHECK_FALSE(connection.send_until_hung_up(get, 2s));
+    }
+    signal_followers(SIGCONT);
+    std::size_t after = peak_bytes(cluster.process(leader));
+    CHECK_MESSAGE(after < before + 100'000'000, "it took ", (after - before) / 1'000'000,
+                  " MB more");
+    cluster.wait_for_leader();
 }
 
 TEST_CASE("limit_output") {
