@@ -104,7 +104,7 @@ inline void reply_arity(std::string& reply, std::string_view name) {
 }
 
 inline void reply_value(std::string& reply, const Store::Value* value) {
-    value ? reply_bulk(reply, value->text) : reply_nil(reply);
+    value ? reply_bulk(reply, Store::view(value->text)) : reply_nil(reply);
 }
 
 // ----- Expiry ------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ inline void set(Store& store, const Words& words, std::string& reply) {
     else
         sets ? reply_ok(reply) : reply_nil(reply);
     if (!sets) return;
-    store.set(words[1], std::string(words[2]), options.keep && old ? old->expires : 0);
+    store.set(words[1], words[2], options.keep && old ? old->expires : 0);
     if (when) expire_at(store, words[1], *when);
 }
 
@@ -305,7 +305,7 @@ inline void set_for(Store& store, const Words& words, Clock clock, std::string& 
     SetOptions options{.clock = clock, .when = words[2]};
     auto when = set_expiry(store, options, words[0], reply);
     if (!when) return;
-    store.set(words[1], std::string(words[3]), 0);
+    store.set(words[1], words[3], 0);
     expire_at(store, words[1], *when);
     reply_ok(reply);
 }
@@ -318,13 +318,13 @@ inline void psetex(Store& store, const Words& words, std::string& reply) {
 
 inline void setnx(Store& store, const Words& words, std::string& reply) {
     bool sets = !store.find(words[1]);
-    if (sets) store.set(words[1], std::string(words[2]), 0);
+    if (sets) store.set(words[1], words[2], 0);
     reply_integer(reply, sets ? 1 : 0);
 }
 
 inline void getset(Store& store, const Words& words, std::string& reply) {
     reply_value(reply, store.find(words[1]));
-    store.set(words[1], std::string(words[2]), 0);
+    store.set(words[1], words[2], 0);
 }
 
 inline void getdel(Store& store, const Words& words, std::string& reply) {
@@ -350,7 +350,7 @@ inline void type(Store& store, const Words& words, std::string& reply) {
 
 inline void add(Store& store, std::string_view key, std::int64_t summand, std::string& reply) {
     const Store::Value* old = store.find(key);
-    auto value = old ? to_integer(old->text) : 0;
+    auto value = old ? to_integer(Store::view(old->text)) : 0;
     if (!value) return reply_error(reply, not_an_integer);
     std::int64_t sum = 0;
     if (__builtin_add_overflow(*value, summand, &sum))
@@ -379,12 +379,12 @@ inline void decrby(Store& store, const Words& words, std::string& reply) {
 
 inline void append(Store& store, const Words& words, std::string& reply) {
     const Store::Value* old = store.find(words[1]);
-    std::string text = old ? old->text : std::string();
+    std::string text(old ? Store::view(old->text) : std::string_view());
     if (text.size() + words[2].size() > value_bytes_max)
         return reply_error(reply, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
     text += words[2];
     reply_integer(reply, static_cast<std::int64_t>(text.size()));
-    store.set(words[1], std::move(text), old ? old->expires : 0);
+    store.set(words[1], text, old ? old->expires : 0);
 }
 
 inline void strlen(Store& store, const Words& words, std::string& reply) {
@@ -405,8 +405,7 @@ inline void mget(Store& store, const Words& words, std::string& reply) {
 
 inline void mset(Store& store, const Words& words, std::string& reply) {
     if (words.size() % 2 == 0) return reply_arity(reply, words[0]);
-    for (std::size_t i = 1; i < words.size(); i += 2)
-        store.set(words[i], std::string(words[i + 1]), 0);
+    for (std::size_t i = 1; i < words.size(); i += 2) store.set(words[i], words[i + 1], 0);
     reply_ok(reply);
 }
 
@@ -414,8 +413,7 @@ inline void msetnx(Store& store, const Words& words, std::string& reply) {
     if (words.size() % 2 == 0) return reply_arity(reply, words[0]);
     for (std::size_t i = 1; i < words.size(); i += 2)
         if (store.find(words[i])) return reply_integer(reply, 0);
-    for (std::size_t i = 1; i < words.size(); i += 2)
-        store.set(words[i], std::string(words[i + 1]), 0);
+    for (std::size_t i = 1; i < words.size(); i += 2) store.set(words[i], words[i + 1], 0);
     reply_integer(reply, 1);
 }
 

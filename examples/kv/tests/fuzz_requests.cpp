@@ -88,7 +88,7 @@ std::vector<std::string> entries_of(const kv::Store& store) {
     store.scan(0, ~std::size_t{0}, [&](std::string_view key) {
         const kv::Store::Value* value = store.find(key);
         EXPECT(value);
-        entries.push_back(std::string(key) + "=" + value->text + "@" +
+        entries.push_back(std::string(key) + "=" + std::string(kv::Store::view(value->text)) + "@" +
                           std::to_string(value->expires));
     });
     std::sort(entries.begin(), entries.end());
