@@ -21,6 +21,7 @@ std::string asked() {
 }
 
 /// Says what it found and how fast; how fast decides nothing.
+template <class S = DigestTest>
 Exploration walk(const Bounds& bounds, bool aloud = false) {
     auto start = std::chrono::steady_clock::now();
     auto tell = [&](const Exploration& so_far, const char* after) {
@@ -35,10 +36,10 @@ Exploration walk(const Bounds& bounds, bool aloud = false) {
         if (aloud) tell(so_far, " ...");
     };
     std::uint64_t threads = Settings::from_environment({.threads = 2}).threads;
-    Exploration found = Explorer<DigestTest>(bounds).run(now_and_then, threads);
+    Exploration found = Explorer<S>(bounds).run(now_and_then, threads);
     tell(found, found.complete ? ", complete" : ", NOT complete");
     if (found.failure) {
-        FAIL_CHECK(repeat<DigestTest>(found.counterexample, Settings::from_environment()).text);
+        FAIL_CHECK(repeat<S>(found.counterexample, Settings::from_environment()).text);
     }
     return found;
 }
@@ -52,7 +53,8 @@ Bounds bounds_of(const std::string& text) {
 
 TEST_CASE("two replicas: every state of two terms, two transitions and a crash keeps the laws") {
     Bounds bounds = asked().empty() ? Bounds{} : bounds_of(asked());
-    Exploration found = walk(bounds, !asked().empty());
+    bool aloud = !asked().empty();
+    Exploration found = bounds.changes > 0 ? walk<MembersTest>(bounds, aloud) : walk(bounds, aloud);
     CHECK(found.complete);
     if (!asked().empty()) return;
     // Not vacuous: all this lies within the bound.
@@ -108,6 +110,22 @@ TEST_CASE("three replicas: every state of a term, a transition and a crash keeps
     CHECK(found.maximal > 10'000);
 }
 
+TEST_CASE("members change: every state of a small cluster keeps the laws" *
+          doctest::skip(!asked().empty())) {
+    for (const char* text : {"replicas=2 terms=2 transitions=0 crashes=0 changes=1",
+                             "replicas=2 terms=2 transitions=0 crashes=1 newcomers=1 changes=1",
+                             "replicas=2 terms=1 transitions=0 crashes=0 newcomers=1 changes=2",
+                             "replicas=3 terms=1 transitions=0 crashes=0 newcomers=1 changes=1"}) {
+        Exploration found = walk<MembersTest>(bounds_of(text));
+        CHECK(found.complete);
+        CHECK(found.coverage[Event::change_committed] > 0);
+        for (Law law : {Law::members_change_in_order, Law::changes_end_once, Law::commit_rule,
+                        Law::election_safety, Law::leader_completeness})
+            CHECK_MESSAGE(found.coverage[law] > 0,
+                          "never put to the test: " << std::string(text_of(law).name));
+    }
+}
+
 TEST_CASE("every state around one in the middle of a random schedule keeps the laws" *
           doctest::skip(!asked().empty())) {
     std::uint64_t states = 0;
@@ -160,7 +178,7 @@ TEST_CASE("bounds are read from text, and nonsense is refused") {
     CHECK(Bounds::of(bounds_of("seed=7 terms=0").to_text())->terms == 0);
     CHECK(Bounds::of(bounds_of("seed=7 terms=0").to_text())->seed == 7);
     for (const char* text : {"replicas", "replicas=", "replicas=x", "replicas=0", "replicas=8",
-                             "replica=3", "replicas=3,"}) {
+                             "newcomers=2", "replica=3", "replicas=3,"}) {
         CHECK_FALSE_MESSAGE(Bounds::of(text).has_value(), text);
     }
 }

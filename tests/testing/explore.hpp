@@ -45,6 +45,8 @@ struct Bounds {
     std::uint64_t terms = 2;  ///< The highest, counted on from where the walk begins; so are ...
     std::uint64_t transitions = 2;  ///< ... what is proposed in all,
     std::uint64_t crashes = 1;      ///< ... and the crashes of all replicas together.
+    std::uint64_t newcomers = 0;    ///< So many replicas, the last ones, begin as no members.
+    std::uint64_t changes = 0;      ///< Of the members, to any other set of voters.
     /// 1: PreVotes are walked too. 0: they count as won, which hides nothing that could break a law
     /// of safety, and leaves far fewer states.
     std::uint64_t prevote = 0;
@@ -57,11 +59,13 @@ struct Bounds {
         const char* name;
         std::uint64_t Bounds::*value;
     };
-    static constexpr std::array<Field, 9> fields() {
+    static constexpr std::array<Field, 11> fields() {
         return {{{"replicas", &Bounds::replicas},
                  {"terms", &Bounds::terms},
                  {"transitions", &Bounds::transitions},
                  {"crashes", &Bounds::crashes},
+                 {"newcomers", &Bounds::newcomers},
+                 {"changes", &Bounds::changes},
                  {"prevote", &Bounds::prevote},
                  {"snapshot_delta", &Bounds::snapshot_delta},
                  {"harvest_steps", &Bounds::harvest_steps},
@@ -80,11 +84,11 @@ struct Bounds {
         return text;
     }
     /// The reverse of to_text; what is not named keeps its default. Nothing if the text names
-    /// something else, or no number, or no replicas that a cluster can have.
+    /// something else, or no number, or replicas or newcomers that no cluster can have.
     static std::optional<Bounds> of(const std::string& text) {
         std::optional<Bounds> bounds = read_fields<Bounds>(text);
-        bool possible =
-            bounds && bounds->replicas > 0 && bounds->replicas <= Configuration::replicas_max;
+        bool possible = bounds && bounds->newcomers < bounds->replicas &&
+                        bounds->replicas <= Configuration::replicas_max;
         return possible ? bounds : std::nullopt;
     }
 };
@@ -150,6 +154,7 @@ class Explorer {
     explicit Explorer(const Bounds& bounds) : bounds_(bounds) {
         Configuration& c = start_.configuration;
         c.replicas = bounds.replicas;
+        c.newcomers = bounds.newcomers;
         c.snapshot_delta = bounds.snapshot_delta;
         c.snapshot_trailing = 0;
         c.chunk_bytes = 1000;
@@ -178,6 +183,7 @@ class Explorer {
     }
 
  private:
+    using Traits = SubjectTraits<S>;
     using Cluster = Simulator<S>;
     using Node = typename Cluster::Node;
     static constexpr std::uint64_t search_max = 300'000;
@@ -395,7 +401,7 @@ class Explorer {
 
     /// What has been used up of the bounds.
     struct Usage {
-        std::uint64_t term = 0, transitions = 0, crashes = 0;
+        std::uint64_t term = 0, transitions = 0, crashes = 0, changes = 0;
     };
     Usage usage_of(const Cluster& cluster) const {
         Usage used;
@@ -405,6 +411,7 @@ class Explorer {
         }
         used.transitions = cluster.ghost().fates().size() - 1;
         used.crashes = cluster.ghost().coverage()[Event::crash];
+        used.changes = cluster.changes_;
         return used;
     }
     bool is_within(const Cluster& cluster) const {
@@ -451,6 +458,12 @@ class Explorer {
             if (leads) add(Op{Step::time_out, number(i), 1}, i);
             if (leads && used.transitions < base_.transitions + bounds_.transitions)
                 add(Op{Step::propose, number(i), 0}, i);
+            if (Traits::members_change && leads && used.changes < base_.changes + bounds_.changes) {
+                const Electorate& now = cluster.ghost().in_force(i);
+                for (std::uint32_t voters = 1; voters >> cluster.replicas() == 0; ++voters)
+                    if (now.joint || voters != now.voters)
+                        add(Op{Step::change, number(i), voters}, i);
+            }
             if (may_crash) moves.push_back({Op{Step::crash, number(i), 0}});
         }
         return moves;
@@ -462,6 +475,7 @@ class Explorer {
         Random random(bounds_.seed);
         Bounds wanted = std::exchange(bounds_, Bounds{});
         bounds_.transitions = bounds_.crashes = 2 * wanted.harvest_steps;
+        bounds_.changes = wanted.changes > 0 ? 2 * wanted.harvest_steps : 0;
         Cluster cluster(start_.configuration);
         while (start_.schedule.size() < wanted.harvest_steps) {
             std::vector<Move> moves = moves_of(cluster);
@@ -495,7 +509,8 @@ class Explorer {
     // ----- Fingerprints
 
     /// Equal for clusters that differ only in what their replicas are called: the least over all
-    /// ways to call them. Those that are told apart by what they hold need no trying.
+    /// ways to call them. Those that are told apart by what they hold need no trying, and where
+    /// members change all are, since a membership names them.
     Print print_of(const Cluster& cluster) const {
         std::size_t count = cluster.replicas();
         std::array<std::pair<std::uint64_t, std::size_t>, Configuration::replicas_max> local;
@@ -526,6 +541,7 @@ class Explorer {
         Print print;
         print.local = cluster.ghost_.fingerprint(order, rank_of);
         print.local = mix(print.local, cluster.ghost().coverage()[Event::crash]);
+        print.local = mix(print.local, cluster.changes_);
         for (std::size_t k = 0; k < order.size(); ++k) {
             const Node& node = cluster.nodes_[order[k]];
             print.local = mix(print.local, local[k].first);
@@ -562,6 +578,10 @@ class Explorer {
         const Node& node = cluster.nodes_[i];
         const DiskImage& disk = cluster.ghost().disk(i);
         std::uint64_t h = mix(disk.term.value, disk.log.last_index().value);
+        if constexpr (Traits::members_change) {
+            h = mix(h, i);
+            h = mix(h, node.cluster.wanted ? number_of(*node.cluster.wanted) : 0);
+        }
         h = mix(h, disk.log.marks.empty() ? disk.log.base_hash : disk.log.marks.back().hash);
         h = mix(h, disk.voted_for ? (*disk.voted_for == id_of(i) ? 2 : 1) : 0);
         h = mix(h, node.machine.applied_hash);
@@ -576,6 +596,7 @@ class Explorer {
         h = mix(h, Inspect::log(replica).base.index.value);
         for (const auto& own : Inspect::own(replica))
             h = mix(h, own.at.index.value << 16 | own.at.term.value);
+        if constexpr (Traits::members_change) h = mix(h, Fingerprint::hash_of_members(replica));
         return h;
     }
 
@@ -590,9 +611,11 @@ class Explorer {
             h = mix(h, outgoing->last_included.index.value);
         if (status.role == Role::follower) return h;
         for (std::size_t i : order) {
-            const Progress& peer =
-                *std::find_if(status.progress.begin(), status.progress.end(),
-                              [i](const Progress& p) { return p.id == id_of(i); });
+            auto found = std::find_if(status.progress.begin(), status.progress.end(),
+                                      [i](const Progress& p) { return p.id == id_of(i); });
+            h = mix(h, found == status.progress.end() ? 0 : 1);
+            if (found == status.progress.end()) continue;
+            const Progress& peer = *found;
             if (status.role != Role::leader) {
                 h = mix(h, peer.vote_granted ? 1 : 0);
                 continue;

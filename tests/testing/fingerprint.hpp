@@ -8,6 +8,7 @@
 
 #include "inspect.hpp"
 #include "little_raft.hpp"
+#include "members.hpp"
 #include "random.hpp"
 
 namespace little_raft::testing {
@@ -60,6 +61,22 @@ struct Fingerprint {
         for (const auto& own : Inspect::own(replica)) h = mix(h, hash(own.at));
         if (const auto* incoming = Inspect::incoming(replica)) h = mix(h, hash(*incoming));
         if (const auto* outgoing = Inspect::outgoing(replica)) h = mix(h, hash(*outgoing));
+        if constexpr (Reconfigurable<C>) h = mix(h, hash_of_members(replica));
+        return h;
+    }
+
+    /// What it knows of who the members are, where these change.
+    template <class C, class M, class S>
+    static std::uint64_t hash_of_members(const Replica<C, M, S>& replica) {
+        const auto& [in_force, applied, asked] = Inspect::memberships(replica);
+        std::uint64_t h = mix(number_of(in_force), number_of(applied));
+        h = mix(h, number_of(asked));
+        h = mix(h, Inspect::membership_index(replica).value);
+        h = mix(h, mix(Inspect::left_at(replica).value, Inspect::ahead(replica).value));
+        if (const auto& target = Inspect::transfer(replica)) h = mix(h, target->value);
+        for (const Progress& peer : replica.status().progress)
+            h = mix(h, peer.id.value << 4 | (peer.member ? 8U : 0U) | (peer.votes ? 4U : 0U) |
+                           (peer.votes_outgoing ? 2U : 0U) | (peer.lost ? 1U : 0U));
         return h;
     }
 

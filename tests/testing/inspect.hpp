@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <tuple>
 
 #include "little_raft.hpp"
 
@@ -29,6 +30,13 @@ struct Inspect {
     static bool asks(const auto& replica) { return replica.question_ != Time{}; }
     static Index read_index(const auto& replica) { return replica.read_index_; }
     static bool round(const auto& replica) { return replica.duty_.asks; }
+    /// In force, in force as of what is applied, and asked for here last.
+    static auto memberships(const auto& replica) {
+        return std::tie(replica.membership_, replica.applied_, replica.asked_);
+    }
+    static Index membership_index(const auto& replica) { return replica.membership_index_; }
+    static Index left_at(const auto& replica) { return replica.left_at_; }
+    static Index ahead(const auto& replica) { return replica.duty_.ahead; }
     static Time stamp(const auto& replica) { return replica.stamp_; }
     static Duration lease(const auto& replica) { return replica.duty_.lease; }
     static Time now(const auto& replica) { return replica.now_; }

@@ -936,6 +936,15 @@ class Ghost {
                 mix(hash, disk.log.marks.empty() ? disk.log.base_hash : disk.log.marks.back().hash);
             hash = mix(hash, seen.vote_term.value << 32 | seen.led_in.value);
             hash = mix(hash, seen.vote ? rank_of(*seen.vote) : ~0ULL);
+            if (limits_.members_change) hash = mix(hash, number_of(membership(i)));
+        }
+        for (const ChangeFate& change : changes_) {
+            std::uint64_t end = change.end ? 1 + static_cast<std::uint64_t>(*change.end) : 0;
+            bool lives = change.incarnation == seen_[change.replica].incarnation;
+            hash = mix(hash, number_of(Membership{change.wanted, {}}));
+            hash = mix(hash, end * 8 + (change.taken ? 4U : 0U) + (change.committed ? 2U : 0U) +
+                                 (lives ? 1U : 0U));
+            hash = mix(hash, rank_of(id_of(change.replica)));
         }
         return hash;
     }

@@ -1095,6 +1095,8 @@ class Simulator {
             if (vote) return vote->pre_vote || !vote->vote_granted || role != Role::candidate;
             return role != Role::leader && role != Role::candidate;
         }
+        // Where members change a request tells that somebody counts on this one's vote, too.
+        if (Traits::members_change) return false;
         if (!request || request->pre_vote || message.term != term || !voted_for) return false;
         Standing asks = standing(replica_of(message.from));
         return voted_for != message.from || asks.term > term || asks.role != Role::candidate;
