@@ -8,6 +8,9 @@
 
 namespace kv {
 
+/// Gives its memory back, which no assignment does.
+inline void release(std::string& text) { std::string().swap(text); }
+
 /// Replies leave in the order of the requests, whenever they are ready. A request takes a slot, and
 /// the slot is filled when its reply is known.
 class Client {
@@ -26,8 +29,9 @@ class Client {
     /// Those under way. A write waits until no read is and a read until no write is, so that a
     /// client sees its own requests take effect in order.
     std::uint64_t writes = 0, reads = 0;
-    bool waits = false;   ///< Its next request has to wait; meanwhile nothing is read.
-    bool closes = false;  ///< Nothing more is taken; it is hung up on when all is said.
+    std::uint64_t kept_bytes = 0;  ///< Of reads that wait until it takes the replies to others.
+    bool waits = false;            ///< Its next request has to wait; meanwhile nothing is read.
+    bool closes = false;           ///< Nothing more is taken; it is hung up on when all is said.
     bool is_open = true;
 
     // ----- Replies -------------------------------------------------------------------------------
@@ -54,9 +58,26 @@ class Client {
     }
 
     std::size_t open_slots() const { return slots_.size(); }
-    /// Bytes of replies that have not left, and of the slots for those to come.
-    std::size_t unread() const {
-        return out.size() + leaving.size() + held_ + slots_.size() * sizeof(Slot);
+    /// Whether the reply to all that was asked before is known.
+    bool is_next(std::uint64_t slot) const { return slot == first_; }
+    bool owes_nothing() const { return slots_.empty() && ready() == 0; }
+    /// Bytes of replies that leave as soon as it takes them.
+    std::size_t ready() const { return out.size() + leaving.size(); }
+    /// ... and of those that wait for others.
+    std::size_t unread() const { return ready() + held_; }
+    /// What it takes in memory, about.
+    std::size_t bytes() const {
+        return in.capacity() + parser.bytes_kept() + name.capacity() + out.capacity() +
+               leaving.capacity() + held_ + slots_.size() * sizeof(Slot) + kept_bytes;
+    }
+
+    /// Of one that is hung up on: requests of its that are under way may hold on to it for long.
+    void forget() {
+        release(in);
+        release(out);
+        slots_ = {};
+        parser = RequestParser();
+        held_ = 0;
     }
 
     std::string out;          ///< Replies that are to leave.

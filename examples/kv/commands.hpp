@@ -379,12 +379,9 @@ inline void decrby(Store& store, const Words& words, std::string& reply) {
 
 inline void append(Store& store, const Words& words, std::string& reply) {
     const Store::Value* old = store.find(words[1]);
-    std::string text(old ? Store::view(old->text) : std::string_view());
-    if (text.size() + words[2].size() > value_bytes_max)
+    if (old && old->text.size() + words[2].size() > value_bytes_max)
         return reply_error(reply, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    text += words[2];
-    reply_integer(reply, static_cast<std::int64_t>(text.size()));
-    store.set(words[1], text, old ? old->expires : 0);
+    reply_integer(reply, static_cast<std::int64_t>(store.append(words[1], words[2])));
 }
 
 inline void strlen(Store& store, const Words& words, std::string& reply) {

@@ -75,8 +75,9 @@ void add_limits(CLI::App& app, Settings& s) {
     app.add_option("--output-bytes-max", server.output_bytes_max,
                    "Bytes of replies that one client has not read; then it is hung up on")
         ->capture_default_str();
-    app.add_option("--buffers-bytes-max", server.buffers_bytes_max,
-                   "Bytes in the buffers of all clients together; then the largest are hung up on")
+    app.add_option(
+           "--buffers-bytes-max", server.buffers_bytes_max,
+           "Bytes in the buffers of all clients together; then who takes more is hung up on")
         ->capture_default_str();
     app.add_option("--maxmemory", server.memory_max,
                    "Bytes of keys and values; then what needs more is refused. 0: no limit")
@@ -193,12 +194,18 @@ void start_log(const Settings& s) {
     spdlog::flush_on(spdlog::level::info);
 }
 
-/// Each client takes a file descriptor, and what is written is for nobody else to read.
-void prepare_process() {
+/// Each client takes a file descriptor, and some are left for replicas and files, or a snapshot
+/// could not be written. What is written is for nobody else to read.
+void prepare_process(Settings& s) {
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+    std::size_t most = limit.rlim_cur - std::min<std::size_t>(limit.rlim_cur / 2, 400);
+    if (s.server.clients_max > most)
+        spdlog::warn("at most {} clients, since this process may open no more than {} files", most,
+                     limit.rlim_cur);
+    s.server.clients_max = std::min(s.server.clients_max, most);
     umask(077);
 }
 
@@ -231,8 +238,8 @@ int main(int argc, char** argv) {
     }
     complete(settings, parse_members(settings.bootstrap));
     try {
-        prepare_process();
         start_log(settings);
+        prepare_process(settings);
         return serve(settings);
     } catch (const std::exception& error) {
         spdlog::critical("{}", error.what());

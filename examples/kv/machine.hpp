@@ -28,13 +28,17 @@ class Machine {
 
     /// Called with a ticket once what it stands for has ended, and with the reply if that was done.
     using Ended = std::function<void(std::uint64_t ticket, Outcome, std::string_view reply)>;
+    /// Called before a read is done. True: it has been taken back, and is not to be done now.
+    using TakesBack = std::function<bool(const Read&)>;
 
     /// `process`: drawn at random when the process starts.
-    Machine(Storage& storage, std::uint64_t process, Ended write_ended, Ended read_ended)
+    Machine(Storage& storage, std::uint64_t process, Ended write_ended, Ended read_ended,
+            TakesBack takes_read_back)
         : storage_(storage),
           process_(process),
           write_ended_(std::move(write_ended)),
-          read_ended_(std::move(read_ended)) {}
+          read_ended_(std::move(read_ended)),
+          takes_read_back_(std::move(takes_read_back)) {}
 
     const Store& store() const { return store_; }
 
@@ -43,8 +47,9 @@ class Machine {
         writes_.push_back({{process_, ticket}, std::move(body)});
     }
     void read(std::uint64_t ticket, const CommandSpec& spec, const Words& words) {
-        reads_.push_back({&spec, ticket, pack_command(0, words)});
+        read({&spec, ticket, pack_command(0, words)});
     }
+    void read(Read read) { reads_.push_back(std::move(read)); }
 
     /// Called with each membership that is applied, in its place among the commands.
     void note_members(const Membership& membership) {
@@ -99,6 +104,7 @@ class Machine {
     std::vector<Read> get_pending_reads() { return take_all(reads_); }
 
     void apply_read(const Read& read) {
+        if (takes_read_back_(read)) return;
         reply_.clear();
         unpack_command(read.body, words_);
         read.spec->run(store_, words_, reply_);
@@ -149,6 +155,7 @@ class Machine {
     Storage& storage_;
     std::uint64_t process_;
     Ended write_ended_, read_ended_;
+    TakesBack takes_read_back_;
     Store store_;
     std::vector<Command> writes_;
     std::vector<Read> reads_;

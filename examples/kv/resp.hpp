@@ -91,7 +91,7 @@ class RequestParser {
 
     Result parse(std::string_view buffer, const RequestLimits& limits) {
         if (state_ == State::start && !begin(buffer)) return incomplete;
-        if (state_ == State::line) return parse_line(buffer);
+        if (state_ == State::line) return parse_line(buffer, limits);
         if (state_ == State::count && !parse_count(buffer, limits)) return result();
         while (places_.size() < count_)
             if (!parse_word(buffer, limits)) return result();
@@ -115,6 +115,14 @@ class RequestParser {
         places_.clear();
         words_.clear();
         line_.clear();
+        if (bytes_kept() <= 16 * 1024) return;
+        places_ = std::vector<Place>();
+        words_ = Words();
+    }
+
+    /// The memory that it takes for the places of a request's words.
+    std::size_t bytes_kept() const {
+        return places_.capacity() * sizeof(Place) + words_.capacity() * sizeof(words_[0]);
     }
 
  private:
@@ -199,7 +207,7 @@ class RequestParser {
     // ----- Requests typed by hand: one line, words in quotes where they contain blanks
     // ------------
 
-    Result parse_line(std::string_view buffer) {
+    Result parse_line(std::string_view buffer, const RequestLimits& limits) {
         auto line = take_line(buffer, 0, "too big inline request");
         if (!line) return result();
         line_.assign(*line);
@@ -207,6 +215,10 @@ class RequestParser {
         std::string text;
         if (!split(line_, text, places)) {
             fail("unbalanced quotes in request");
+            return failed;
+        }
+        if (places.size() > limits.words) {
+            fail("unauthenticated multibulk length");
             return failed;
         }
         line_ = std::move(text);

@@ -25,7 +25,8 @@ class Server {
           machine_(
               storage, random_number(),
               [this](auto ticket, auto how, auto reply) { end_write(ticket, how, reply); },
-              [this](auto ticket, auto how, auto reply) { end_read(ticket, how, reply); }),
+              [this](auto ticket, auto how, auto reply) { end_read(ticket, how, reply); },
+              [this](const auto& read) { return takes_back(read); }),
           replica_(id_, options_.bootstrap, transport_, machine_, storage, options_.raft),
           acceptor_(io),
           timer_(io) {
@@ -66,6 +67,10 @@ class Server {
         Time deadline = {};
         bool waits = true;
     };
+    struct KeptRead {
+        Waiter waiter;
+        Machine::Read read;
+    };
     /// Waiters by ticket, a number that counts up.
     struct Waiters {
         std::deque<Waiter> waiters;
@@ -74,14 +79,18 @@ class Server {
 
         std::uint64_t add(Waiter waiter) {
             bytes += waiter.bytes;
+            waiter.waits = true;
             waiters.push_back(std::move(waiter));
             return first + waiters.size() - 1;
         }
-        /// Nothing if it no longer waits.
+        /// Nobody if it no longer waits.
+        const Waiter* find(std::uint64_t ticket) const {
+            bool known = ticket >= first && ticket - first < waiters.size();
+            return known && waiters[ticket - first].waits ? &waiters[ticket - first] : nullptr;
+        }
         std::optional<Waiter> take(std::uint64_t ticket) {
-            if (ticket < first || ticket - first >= waiters.size()) return std::nullopt;
+            if (!find(ticket)) return std::nullopt;
             Waiter& waiter = waiters[ticket - first];
-            if (!waiter.waits) return std::nullopt;
             waiter.waits = false;
             bytes -= waiter.bytes;
             Waiter taken = std::move(waiter);
@@ -116,6 +125,7 @@ class Server {
 
     void turn() {
         propose_expiry();
+        if (std::exchange(kept_reads_due_, false)) take_up_kept_reads();
         resume_waiting();
         Time now = Clock::now();
         for (int polls = 0; is_due(now) && polls < 16; ++polls, now = Clock::now()) {
@@ -160,7 +170,7 @@ class Server {
     void propose_expiry() {
         auto next = machine_.store().next_expiry();
         if (!next || expiry_proposed_ || !is_leader() || *next > wall_clock()) return;
-        expiry_proposed_ = writes_.add({});
+        expiry_proposed_ = writes_.add({{}, 0, 0, 0, Clock::now() + options_.write_timeout});
         machine_.write(*expiry_proposed_, wall_clock(), {});
         news_ = true;
     }
@@ -232,6 +242,7 @@ class Server {
     void stop(int status) {
         machine_.refuse_pending_writes();
         member_changes_.give_up();
+        take_up_kept_reads();
         while (!writes_.waiters.empty()) end_write(writes_.first, Outcome::unknown, {});
         while (!reads_.waiters.empty()) end_read(reads_.first, Outcome::not_leader, {});
         flush_clients();
@@ -291,6 +302,9 @@ class Server {
         std::error_code error;
         std::size_t count = client->socket.read_some(asio::buffer(arrived_), error);
         if (error == asio::error::would_block) return wait_for(client);
+        // It may have closed its half alone, and wait for what it asked.
+        client->closes = error == asio::error::eof && !client->owes_nothing();
+        if (client->closes) return;
         if (error) return hang_up(*client);
         std::string_view bytes(arrived_.data(), count);
         if (client->in.empty()) {
@@ -312,7 +326,7 @@ class Server {
     void take_requests_kept(const std::shared_ptr<Client>& client) {
         std::size_t taken = take_requests(client, client->in);
         client->in.erase(0, taken);
-        if (client->in.empty()) client->in = {};
+        if (client->in.empty()) release(client->in);
     }
 
     /// Returns how many bytes were taken; what remains begins with a request, whole if it waits.
@@ -369,38 +383,41 @@ class Server {
             sent = client->socket.write_some(asio::buffer(client->out), error);
         if (error && error != asio::error::would_block) return hang_up(*client);
         if (sent == client->out.size()) {
-            client->out.clear();
+            client->out.capacity() > idle_max ? release(client->out) : client->out.clear();
             if (client->closes && client->open_slots() == 0) hang_up(*client);
             return count_bytes(*client);
         }
         client->leaving = client->out.substr(sent);
-        client->out = {};
+        release(client->out);
         count_bytes(*client);
         asio::async_write(client->socket, asio::buffer(client->leaving),
                           [this, client](std::error_code failed, std::size_t) {
                               if (!client->is_open) return;
                               if (failed) return hang_up(*client);
-                              client->leaving = {};
+                              release(client->leaving);
                               flush(client);
                           });
     }
 
     /// Keeps the sum of what all clients' buffers hold, and hangs up on who asks for too much.
     void count_bytes(Client& client) {
-        std::size_t out = client.unread();
-        std::size_t bytes = client.is_open ? client.in.capacity() + out : 0;
+        std::size_t bytes = client.is_open ? client.bytes() : 0;
         figures_.buffered += bytes - client.counted;
         client.counted = bytes;
         if (!client.is_open) return;
-        const char* why = out > options_.output_bytes_max ? "it does not read its replies"
+        if (client.kept_bytes > 0 && client.ready() <= unread_max) kept_reads_due_ = news_ = true;
+        std::size_t most = client.authenticated ? options_.output_bytes_max : idle_max;
+        const char* why = client.unread() > most ? "it does not read its replies"
                           : figures_.buffered > options_.buffers_bytes_max && bytes > 64 * 1024
                               ? "all clients together take too much memory"
                               : nullptr;
         if (!why) return;
         spdlog::warn("client {}: hung up on, because {}", client.id, why);
+        // Where a reply is due, it would be taken for that.
         std::error_code ignored;
-        client.socket.write_some(asio::buffer("-ERR client buffers take too much memory\r\n", 42),
-                                 ignored);
+        if (client.owes_nothing())
+            client.socket.write_some(
+                asio::buffer("-ERR client buffers take too much memory\r\n", 42), ignored);
         hang_up(client);
     }
 
@@ -408,7 +425,8 @@ class Server {
         if (!std::exchange(client.is_open, false)) return;
         std::error_code ignored;
         client.socket.close(ignored);
-        client.in = client.out = {};
+        if (client.kept_bytes > 0) kept_reads_due_ = news_ = true;
+        client.forget();
         count_bytes(client);
         clients_.erase(client.id);
     }
@@ -496,7 +514,7 @@ class Server {
 
     bool take_write(const std::shared_ptr<Client>& client, const CommandSpec& spec,
                     const Words& words) {
-        if (client->reads > 0 || has_enough(writes_)) return false;
+        if (is_leader() && (client->reads > 0 || has_enough(writes_))) return false;
         std::size_t key_slot = spec.first_key > 0 ? cluster_slot(words[1]) : 0;
         reply_.clear();
         if (!is_leader())
@@ -516,11 +534,37 @@ class Server {
     bool take_read(const std::shared_ptr<Client>& client, const CommandSpec& spec,
                    const Words& words) {
         // A client that is slow to read what it asked for is not given more before it has.
-        if (client->writes > 0 || client->unread() > unread_max || has_enough(reads_)) return false;
+        if (client->writes > 0 || client->kept_bytes > 0 || client->unread() > unread_max ||
+            has_enough(reads_))
+            return false;
         machine_.read(reads_.add({client, client->open_slot(), 0, bytes_of(words)}), spec, words);
         ++client->reads;
         news_ = true;
         return true;
+    }
+
+    /// A read that is due waits on if its client has not taken the replies to those before. In the
+    /// order in which they were asked, whatever waits.
+    bool takes_back(const Machine::Read& read) {
+        const Waiter* found = reads_.find(read.ticket);
+        if (!found) return true;
+        const Client& client = *found->client;
+        if (client.is_open && client.is_next(found->slot) && client.ready() <= unread_max)
+            return false;
+        Waiter waiter = *reads_.take(read.ticket);
+        if (!waiter.client->is_open) return true;
+        waiter.client->kept_bytes += waiter.bytes;
+        kept_reads_.push_back({std::move(waiter), read});
+        return true;
+    }
+
+    void take_up_kept_reads() {
+        for (auto& [waiter, read] : std::exchange(kept_reads_, {})) {
+            if (!waiter.client->is_open) continue;
+            waiter.client->kept_bytes -= waiter.bytes;
+            read.ticket = reads_.add(std::move(waiter));
+            machine_.read(std::move(read));
+        }
     }
 
     /// Requests wait with their clients rather than be refused by the library's limits.
@@ -578,7 +622,7 @@ class Server {
         expire_waiters_at_ = now + std::chrono::milliseconds(50);
         for (std::uint64_t i = 0; i < writes_.waiters.size(); ++i) {
             const Waiter& waiter = writes_.waiters[i];
-            if (!waiter.waits || !waiter.client) continue;
+            if (!waiter.waits) continue;
             if (waiter.deadline > now) return;
             // Those that are through at the front go with it.
             std::size_t before = writes_.waiters.size();
@@ -590,6 +634,7 @@ class Server {
     // =============================================================================================
 
     static constexpr std::size_t unread_max = 1024 * 1024;
+    static constexpr std::size_t idle_max = 64 * 1024;  // Of a client that asks for nothing.
 
     asio::io_context& io_;
     ServerOptions options_;
@@ -614,6 +659,8 @@ class Server {
     std::unordered_map<std::uint64_t, std::shared_ptr<Client>> clients_;
     std::vector<std::shared_ptr<Client>> dirty_;    // There is something to send to them.
     std::vector<std::shared_ptr<Client>> waiting_;  // Their next request has to wait.
+    std::vector<KeptRead> kept_reads_;              // Their clients have not read enough.
+    bool kept_reads_due_ = false;                   // One of those has, or has left.
     std::array<char, 64 * 1024> arrived_;           // What was read last, from whichever client.
     std::string reply_;
     RequestLimits limits_;

@@ -143,16 +143,18 @@ class Store {
     }
 
     void set(std::string_view key, std::string_view text, std::uint64_t expires) {
-        Slot& slot = slots_[crc16(key) % slots];
-        auto found = slot.find(key);
-        bool added = found == slot.end();
-        if (added) found = slot.emplace(Text(key.data(), key.size()), Value{}).first;
-        Value& value = found.value();
-        size_ += added ? 1 : 0;
-        used_bytes_ += added ? overhead + key.size() : 0;
+        Value& value = value_of(key);
         used_bytes_ += text.size() - value.text.size();
         value.text = Text(text.data(), text.size());
         expire(key, value, expires);
+    }
+
+    /// Returns how long the value is then. A key that there was not has no expiry.
+    std::size_t append(std::string_view key, std::string_view text) {
+        Value& value = value_of(key);
+        used_bytes_ += text.size();
+        value.text.append(text.data(), text.size());
+        return value.text.size();
     }
 
     /// False if there is no such key. 0: it no longer expires.
@@ -258,12 +260,30 @@ class Store {
         Slot() { max_load_factor(0.8F); }  // No slower here than half, and a quarter less memory.
     };
     static constexpr std::size_t slots = 4096;
-    static constexpr std::uint64_t overhead = 140;  // Of a key, about, in its table.
+    static constexpr std::uint64_t overhead =
+        140;  // Of a key, about, in its table, or in expiries_.
+
+    /// Made, and empty, if there is none.
+    Value& value_of(std::string_view key) {
+        Slot& slot = slots_[crc16(key) % slots];
+        auto found = slot.find(key);
+        if (found == slot.end()) {
+            found = slot.emplace(Text(key.data(), key.size()), Value{}).first;
+            ++size_;
+            used_bytes_ += overhead + key.size();
+        }
+        return found.value();
+    }
 
     void expire(std::string_view key, Value& value, std::uint64_t expires) {
-        if (value.expires != 0) expiries_.erase({value.expires, std::string(key)});
+        if (value.expires != 0) {
+            expiries_.erase({value.expires, std::string(key)});
+            used_bytes_ -= overhead + key.size();
+        }
         value.expires = expires;
-        if (expires != 0) expiries_.emplace(expires, key);
+        if (expires == 0) return;
+        expiries_.emplace(expires, key);
+        used_bytes_ += overhead + key.size();
     }
 
     std::vector<Slot> slots_ = std::vector<Slot>(slots);

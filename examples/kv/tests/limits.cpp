@@ -189,20 +189,85 @@ TEST_CASE("limit_output") {
     single.cluster.wait_for_leader();
     REQUIRE(Client(single.address).call({"SET", "large", std::string(100'000, 'x')}).is("+OK"));
     std::size_t before = peak_bytes(single.cluster.process(0));
-    std::string gets;
-    for (int i = 0; i < 20'000; ++i) gets += encode({"GET", "large"});
+    // 2 GB of replies, of which none is read. Reads wait until others were; what is answered at
+    // once does not.
+    std::string gets = repeated(encode({"GET", "large"}), 20'000);
+    std::string echoes = encode({"ECHO", std::string(100'000, 'x')});
     int hung_up = 0;
     constexpr int clients = 4;
     for (int i = 0; i < clients; ++i) {
-        // 2 GB of replies, of which none is read.
-        DeafConnection connection(single.address);
-        hung_up += connection.send_until_hung_up(gets, patience) ? 1 : 0;
+        DeafConnection reads(single.address), connection(single.address);
+        CHECK_FALSE(reads.send_until_hung_up(gets, 500ms));
+        hung_up += connection.send_until_hung_up(echoes, patience) ? 1 : 0;
     }
     CHECK(hung_up == clients);
     std::size_t after = peak_bytes(single.cluster.process(0));
     CHECK_MESSAGE(after < before + 100'000'000, "it took ", (after - before) / 1'000'000,
                   " MB more");
     CHECK(Client(single.address).call({"PING"}).is("+PONG"));
+}
+
+TEST_CASE("limit_output_of_many") {
+    // Twice as much as a client may leave unread, to one that reads.
+    Single single({"--output-bytes-max", "20000000"});
+    single.cluster.wait_for_leader();
+    constexpr std::size_t count = 40, size = 1'000'000;
+    RawConnection connection(single.address);
+    std::string large(size, 'x');
+    REQUIRE(Client(single.address).call({"SET", "large", large}).is("+OK"));
+    REQUIRE(connection.send(repeated(encode({"GET", "large"}) + encode({"ECHO", "and"}), count)));
+    std::string replies = repeated("$1000000\r\n" + large + "\r\n$3\r\nand\r\n", count);
+    bool all = connection.receive_bytes(replies.size()) == replies;
+    CHECK(all);
+    // One that does not is told nothing in the place of a reply: what was done was done.
+    RawConnection deaf(single.address);
+    deaf.send(encode({"SET", "a", "1"}) + repeated(encode({"GET", "large"}), 10 * count), 100ms);
+    CHECK(wait_until([&] { return Client(single.address).call({"GET", "a"}).is("$1"); }));
+    CHECK(deaf.receive_bytes(5) == "+OK\r\n");
+}
+
+TEST_CASE("idle_clients_hold_nothing") {
+    Single single({});
+    single.cluster.wait_for_leader();
+    std::string large(8'000'000, 'x');
+    std::vector<std::unique_ptr<Client>> idle;
+    for (int i = 0; i < 10; ++i) {
+        idle.push_back(std::make_unique<Client>(single.address));
+        REQUIRE(idle.back()->call({"SET", "large", large}).is("+OK"));
+        REQUIRE(idle.back()->call({"STRLEN", "large"}).is(":8000000"));
+    }
+    std::string text = info(single.cluster, 0, "clients");
+    std::size_t held = std::stoull(text.substr(text.find("client_buffers:") + 15));
+    CHECK_MESSAGE(held < 100'000, held, " bytes");
+}
+
+TEST_CASE("half_closed") {
+    Single single({});
+    single.cluster.wait_for_leader();
+    RawConnection connection(single.address);
+    REQUIRE(connection.send(encode({"SET", "a", "1"}) + encode({"GET", "a"})));
+    shutdown(connection.descriptor(), SHUT_WR);
+    CHECK(connection.receive_to_end() == "+OK\r\n$1\r\n1\r\n");
+}
+
+TEST_CASE("without_a_majority_all_are_told") {
+    // A key expires meanwhile, and more is asked than can wait.
+    Cluster cluster({.arguments = {"--write-timeout", "1000"}});
+    std::size_t leader = cluster.wait_for_leader();
+    Address address = cluster.client_address(leader);
+    REQUIRE(Client(address).call({"SET", "short", "1", "PX", "200"}).is("+OK"));
+    for (std::size_t i = 0; i < cluster.size(); ++i)
+        if (i != leader) cluster.process(i).signal(SIGSTOP);
+    constexpr int count = 60'000;
+    RawConnection many(address);
+    CHECK(many.send(repeated(encode({"SET", "a", "1"}), count)));
+    int told = 0;
+    for (; told < count; ++told) {
+        auto reply = many.receive_reply();
+        if (!reply || !reply->starts_with("-")) break;
+    }
+    CHECK(told == count);
+    CHECK(Client(address, 5s).call({"SET", "a", "1"}).state == Reply::answered);
 }
 
 TEST_CASE("limit_memory") {
@@ -222,6 +287,18 @@ TEST_CASE("limit_memory") {
     CHECK(client.call({"DEL", "key0"}).is(":1"));
     CHECK(client.call({"FLUSHALL"}).is("+OK"));
     CHECK(client.call({"SET", "key", value}).is("+OK"));
+    // When a key expires is kept with another copy of it.
+    auto used = [&] {
+        std::string text = info(single.cluster, 0, "memory");
+        return std::stoull(text.substr(text.find("used_memory_dataset:") + 20));
+    };
+    std::string key(100'000, 'k');
+    CHECK(client.call({"SET", key, ""}).is("+OK"));
+    auto before = used();
+    CHECK(client.call({"EXPIRE", key, "100"}).is(":1"));
+    CHECK(used() >= before + key.size());
+    CHECK(client.call({"PERSIST", key}).is(":1"));
+    CHECK(used() == before);
 }
 
 TEST_CASE("password") {
