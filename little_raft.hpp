@@ -161,6 +161,10 @@ struct LogPosition {
 };
 
 /// Time enters through Replica::poll alone. Any clock that never falls will do; start() has this.
+///
+/// A follower's question to its leader is known by when it was asked, so one that starts again must
+/// not be given the very readings of its last life: nanoseconds since the machine started differ,
+/// frames counted since the process did need not.
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 using Duration = Clock::duration;
@@ -896,6 +900,7 @@ class Replica {
         std::optional<ReplicaId> leader_before = status_.leader;
         now_ = detail::greatest(now_, now);
         stamp_ = detail::greatest(now_, stamp_ + Duration(2));
+        if (reading) duty_.stamp_lead = detail::greatest(duty_.stamp_lead, stamp_ - now_);
         // Safety: a leader that was heard, or may have been just before this replica stopped, may
         // count on that from a moment after the last poll's clock was read, but before this one's.
         if (election_deadline_ == never || leader_contact_ == never) reset_election_timer();
@@ -963,10 +968,10 @@ class Replica {
         Snapshot<D, Config> snapshot = {};  // that a leader sends or a follower receives
         std::optional<ReplicaId> transfer;  // leader: who is to lead
         Time heard = {};                    // follower: the latest stamp of the leader
-        Index ahead;          // follower: where its log kept it from a vote for another
-        Duration lease = {};  // leader: for how long after a message nobody else can lead
-        bool unsent = false;  // leader: there may be something to send
-        bool asks = false;    // leader: reads wait for word that it still leads
+        Index ahead;               // follower: where its log kept it from a vote for another
+        Duration stamp_lead = {};  // leader: how far its stamps were ahead of the clock, at most
+        bool unsent = false;       // leader: there may be something to send
+        bool asks = false;         // leader: reads wait for word that it still leads
     };
 
     /// For the test kit, which lets the copy go on with objects of its own. Two that share them
@@ -1073,9 +1078,8 @@ class Replica {
         const auto* request = std::get_if<RequestVote>(&message.body);
         bool hears = request && (status_.role == Role::leader ||
                                  now_ - options_.election_timeout_range.min < leader_contact_);
-        bool leads = message.body.index() == 2 || message.body.index() == 4;
-        bool answers = message.body.index() == 1 || message.body.index() == 3;
-        bool stranger = reconfigurable && answers && !find(message.from);
+        bool leads = message.body.index() == 2 || message.body.index() >= 4;
+        bool stranger = reconfigurable && !request && !leads && !find(message.from);
         bool past = message.term < status_.term;
         if (past && request) answer(message.from, RequestVoteResponse{});
         if (past && leads) answer(message.from, AppendEntriesResponse{});
@@ -1184,7 +1188,7 @@ class Replica {
         duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         election_deadline_ = now_ + options_.election_timeout_range.max;
         status_.progress.front().last_contact = never;
-        duty_.lease = options_.election_timeout_range.min - options_.lease_reads;
+        duty_.stamp_lead = stamp_ - now_;
         // Without an entry of its own term it could not commit those of others [Raft 5.4.2, 8].
         // The membership is said again, for those who have it from elsewhere than the log.
         append_as_leader({status_.term, membership_});
@@ -1272,7 +1276,7 @@ class Replica {
                 continue;
             duty_.transfer = peer.id;
             // Safety: from here on another may lead at any time.
-            duty_.lease = {};
+            duty_.stamp_lead = lease();
             send({status_.id, peer.id, status_.term, TimeoutNow{}});
         }
         if (snapshotting && !sends_snapshot) duty_.snapshot = {};
@@ -1360,7 +1364,7 @@ class Replica {
         if (status_.role != Role::follower) become(Role::follower, status_.term);
         status_.leader = leader;
         duty_.ahead = {};
-        leader_contact_ = leases() ? never : now_;
+        leader_contact_ = lease() > Duration{} ? never : now_;
         duty_.heard = detail::greatest(duty_.heard, sent);
         reset_election_timer();
     }
@@ -1459,7 +1463,8 @@ class Replica {
     // led then, to one whom a majority has heard since. Rounds are told apart by when their
     // messages were sent, as the leader's clock has it; a follower asks its leader.
 
-    bool leases() const { return options_.lease_reads < options_.election_timeout_range.min; }
+    /// For how long after a message nobody but its leader can lead. Not above zero: there are none.
+    Duration lease() const { return options_.election_timeout_range.min - options_.lease_reads; }
 
     /// Until when this replica is known to have led. Safety: nothing is known before it committed
     /// in its own term, since until then it may not know all that is committed [Raft 8].
@@ -1467,8 +1472,9 @@ class Replica {
         if (log_[status_.commit_index].term != status_.term) return {};
         Time heard = quorum(status_.progress, &Progress::last_contact, never);
         // Whoever heard it votes for nobody else for a while, counted from when that was sent.
-        // Safety: the clock was read before this poll took in what it did.
-        bool lasts = detail::least(heard, now_) + duty_.lease > now_;
+        // Safety: the clock was read before this poll took in what it did, and stamps may have been
+        // ahead of it.
+        bool lasts = detail::least(heard, now_) + lease() > now_ + duty_.stamp_lead;
         return lasts ? detail::greatest(heard, stamp_ - Duration(1)) : heard;
     }
 
@@ -1711,7 +1717,7 @@ class Replica {
     // there is a time between two polls.
     Time stamp_ = {};
     // With a leader, the last; never: in the last poll, or maybe just before this replica stopped.
-    Time leader_contact_ = leases() ? never : (Time::min)();
+    Time leader_contact_ = lease() > Duration{} ? never : (Time::min)();
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
     Time election_deadline_ = never;

@@ -1070,6 +1070,27 @@ TEST_CASE("regression: a question was answered by a lease that may have ended wh
     }
 }
 
+TEST_CASE("regression: where the clock stood still a lease outlasted what followers granted") {
+    // Each poll has a stamp of its own, later than the clock while that stands; what was sent then
+    // was heard no later than the clock says.
+    Reader node = leading(leased(0ms));
+    for (int polls = 0; polls < 1000; ++polls) node.poll();
+    node.machine.pending = {{1, 1}};
+    node.poll();
+    converse(node);
+    node.now += node.options.election_timeout_range.min;
+    bool ended = true;
+    SUBCASE("now the others may elect another") {}
+    SUBCASE("now they may not yet") {
+        node.now -= 10us;
+        ended = false;
+    }
+    node.machine.reads = {7};
+    node.poll();
+    node.poll();
+    CHECK(node.machine.silent() == ended);
+}
+
 TEST_CASE("regression: a follower that had stood still voted while a leader counted on it") {
     // It read its clock and stood still for 400 ms; then it answered what the leader had sent
     // meanwhile, who may count on that for longer than is left by the clock that was read.
@@ -1127,7 +1148,7 @@ TEST_CASE(
     node.sent();
     Duration lease = node.options.election_timeout_range.min - 100ms;
     SUBCASE("until just before its end") {
-        node.now = sent_at + lease - Duration{1};
+        node.now = sent_at + lease - 1us;  // Stamps were ahead of the clock by some ticks.
         node.machine.reads = {7};
         node.poll();
         node.poll();

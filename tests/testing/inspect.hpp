@@ -38,7 +38,9 @@ struct Inspect {
     static Index left_at(const auto& replica) { return replica.left_at_; }
     static Index ahead(const auto& replica) { return replica.duty_.ahead; }
     static Time stamp(const auto& replica) { return replica.stamp_; }
-    static Duration lease(const auto& replica) { return replica.duty_.lease; }
+    static Duration lease(const auto& replica) {
+        return replica.lease() - replica.duty_.stamp_lead;
+    }
     static Time now(const auto& replica) { return replica.now_; }
     static Time leader_contact(const auto& replica) { return replica.leader_contact_; }
     static Time election_deadline(const auto& replica) { return replica.election_deadline_; }
