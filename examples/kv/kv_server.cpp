@@ -173,6 +173,9 @@ void complete(Settings& s, const std::map<kv::ReplicaId, kv::Address>& members) 
     if (s.cluster.empty() || s.cluster.size() > 255) refuse("--cluster takes 1 to 255 bytes");
     s.transport.frame_max = s.server.request_bytes_max + (16u << 20);
 
+    if (s.heartbeat_ms >= s.election_ms) refuse("--heartbeat must be below --election-timeout");
+    if (s.lease_drift_ms && *s.lease_drift_ms >= s.election_ms)
+        refuse("--lease-drift must be below --election-timeout");
     using std::chrono::milliseconds;
     auto& raft = s.server.raft;
     raft.heartbeat_timeout = milliseconds(s.heartbeat_ms);

@@ -181,6 +181,7 @@ struct SubjectTraits {
         add(has_invariant, "invariant");
         add(encodes, "encode and decode");
         add(stores, "Storage and open");
+        add(async_disk || stores, "async_disk");
         add(snapshotting, "snapshots of the machine");
         add(members_change, "members_change");
         return names;

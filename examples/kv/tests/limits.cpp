@@ -392,7 +392,8 @@ std::vector<Mistake> mistakes_in(const std::filesystem::path& directory) {
         {{"--id", "1", "--dir", path("file"), "--secret-file", path("secret"), "--bootstrap", one},
          1,
          "file"},
-        {with({"--heartbeat", "5000", "--bootstrap", one}), 1, "heartbeat"},
+        {with({"--heartbeat", "5000", "--bootstrap", one}), 2, "--election-timeout"},
+        {with({"--lease-drift", "500", "--bootstrap", one}), 2, "--election-timeout"},
         {with({"--bind", "192.0.2.1", "--bootstrap", one}), 1, "assign"}};
 }
 
