@@ -996,7 +996,6 @@ class Replica {
         if constexpr (durable) stored = storage_->load();
         Snapshot<D, Config> snapshot = {{}, {}, applied_};
         if constexpr (snapshotting) snapshot = machine_->get_snapshot().value_or(snapshot);
-        applied_ = snapshot.membership;
         status_.term = stored.term;
         status_.voted_for = stored.voted_for;
         log_.compact(stored.last_included);
@@ -1717,7 +1716,8 @@ class Replica {
     // there is a time between two polls.
     Time stamp_ = {};
     // With a leader, the last; never: in the last poll, or maybe just before this replica stopped.
-    Time leader_contact_ = lease() > Duration{} ? never : (Time::min)();
+    Time leader_contact_ =
+        options_.lease_reads < options_.election_timeout_range.min ? never : (Time::min)();
     /// When to ask for votes; on a leader, when to stand down if no majority is heard until then,
     /// and when a transfer ends.
     Time election_deadline_ = never;
