@@ -408,7 +408,7 @@ class Server {
         if (client.kept_bytes > 0 && client.ready() <= unread_max) kept_reads_due_ = news_ = true;
         std::size_t most = client.authenticated ? options_.output_bytes_max : idle_max;
         const char* why = client.unread() > most ? "it does not read its replies"
-                          : figures_.buffered > options_.buffers_bytes_max && bytes > 64 * 1024
+                          : figures_.buffered > options_.buffers_bytes_max && bytes > idle_max
                               ? "all clients together take too much memory"
                               : nullptr;
         if (!why) return;

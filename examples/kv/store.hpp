@@ -260,8 +260,7 @@ class Store {
         Slot() { max_load_factor(0.8F); }  // No slower here than half, and a quarter less memory.
     };
     static constexpr std::size_t slots = 4096;
-    static constexpr std::uint64_t overhead =
-        140;  // Of a key, about, in its table, or in expiries_.
+    static constexpr std::uint64_t overhead = 140;  // Of a key, about, here and in expiries_.
 
     /// Made, and empty, if there is none.
     Value& value_of(std::string_view key) {
