@@ -160,11 +160,13 @@ struct LogPosition {
     friend constexpr auto operator<=>(const LogPosition&, const LogPosition&) = default;
 };
 
-/// Time enters through Replica::poll alone. Any clock that never falls will do; start() has this.
+/// Time enters through Replica::poll alone. Any clock will do that never falls and is not negative;
+/// start() has this.
 ///
 /// A follower's question to its leader is known by when it was asked, so one that starts again must
-/// not be given the very readings of its last life: nanoseconds since the machine started differ,
-/// frames counted since the process did need not.
+/// not be given the readings of its last life, nor such as follow one of these by two ticks for
+/// each poll that had it: nanoseconds since the machine started differ, frames counted since the
+/// process did need not.
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 using Duration = Clock::duration;
@@ -426,8 +428,8 @@ concept LeadershipTransfer = requires(C& cluster) {
 
 /// Optional for a Cluster: its members change while it works, any set to any other [PhD 4].
 /// - get_pending_membership: hands over, once, who shall be the members (`outgoing` is not read).
-///   Asked only when a change can begin, so changes wait for each other, and for a new leader to
-///   find its feet.
+///   A leader asks only when a change can begin, so changes wait for each other, and for a new
+///   leader to find its feet; who does not lead asks in each poll, and refuses.
 /// - register_membership: tells what became of a membership; see MembershipState. Its addresses say
 ///   how to reach members that are new.
 template <class C>
@@ -494,7 +496,8 @@ struct Options {
     /// A leader lets each follower hear from it at least this often. A few round trips.
     Duration heartbeat_timeout = std::chrono::milliseconds(50);
     /// A follower that hears nothing for this long asks for votes; a leader that no majority
-    /// answers for the upper bound (from when it was asked to hand over, if it was) stands down.
+    /// answers for the upper bound (from when it was asked to hand over, or began a change of the
+    /// members, if that is later) stands down.
     /// Well above heartbeat_timeout [Raft 5.6].
     ElectionTimeoutRange election_timeout_range = {};
     /// A snapshot is taken when this many entries were applied since the last; 0: never.
@@ -674,9 +677,9 @@ struct Progress {
     State state = probe;
     /// Known to be replicated and durable there. Never falls in a term, but to 0 where it is lost.
     Index match_index = {};
-    Index sent_commit = {};     ///< The commit index that it was told and can act upon.
-    bool waiting = false;       ///< A probe or a chunk was sent and is not answered.
-    bool overdue = false;       ///< ... nor was at the last heartbeat.
+    Index sent_commit = {};     ///< The commit index that it was told, up to what it was sent.
+    bool waiting = false;       ///< It has not answered a probe, a chunk, or fell silent,
+    bool overdue = false;       ///< ... which was so at the last heartbeat.
     bool vote_granted = false;  ///< In the election that is on.
     Time last_contact = {};    ///< When the latest message was sent that it is known to have heard.
     Time succeeded = {};       ///< When its latest success arrived.
@@ -704,7 +707,7 @@ struct Progress {
     /// otherwise, and the next message goes on behind it; the rest is waited for.
     // A template, so that only who calls it pays for compiling the vector's growth.
     void on_sent(auto last_index, std::uint64_t bytes) {
-        waiting = state != replicate;
+        waiting |= state != replicate;
         if (waiting || bytes == 0) return;
         next_index = last_index + 1;
         inflight.push_back({last_index, bytes});
@@ -719,6 +722,7 @@ struct Progress {
         for (; !inflight.empty() && inflight.front().last_index <= match;
              inflight.erase(inflight.begin()))
             inflight_bytes -= inflight.front().bytes;
+        if (state == replicate) waiting = overdue = false;
         bool meets = match_index + 1 >= detail::least(next_index, leader_first_index);
         if (state == probe || (state == snapshot && meets)) become(replicate, match_index + 1);
         next_index = detail::greatest(next_index, match_index + 1);
@@ -1262,8 +1266,9 @@ class Replica {
         bool sends_snapshot = false;
         for (Progress& peer : status_.progress) {
             if (peer.id == status_.id || peer.lost || status_.fault) continue;
-            if (beats) peer.overdue = peer.waiting;
-            // Liveness: who does not answer hears no more of reads than of heartbeats.
+            // Liveness: who does not answer is sent no more than heartbeats, be it reads, entries
+            // or a snapshot, until it does.
+            if (beats) peer.overdue = peer.waiting |= peer.last_contact + election_timeout_ < now_;
             replicate_to(peer, beats || (asks && !peer.overdue));
             // A lease can tell from now on.
             if (reading && peer.read_since == stamp_) duty_.unsent = true;
@@ -1323,12 +1328,11 @@ class Replica {
         Progress& peer = *find(message.from);
         // It answers what was sent after its last success arrived, so it lost what that had
         // acknowledged. Safety: it may vote for whoever lacks that, too; so it needs a new id.
-        if (!response.success && response.heard > peer.succeeded &&
-            response.hint.index < peer.match_index) {
-            peer = {peer.id, peer.votes, peer.votes_outgoing, peer.member, /*lost=*/true};
-            if constexpr (requires { &C::register_lost_disk; })
-                cluster_->register_lost_disk(peer.id);
-        }
+        bool loses = !response.success && response.heard > peer.succeeded &&
+                     response.hint.index < peer.match_index;
+        if (loses) peer = {peer.id, peer.votes, peer.votes_outgoing, peer.member, /*lost=*/true};
+        if constexpr (requires { &C::register_lost_disk; })
+            if (loses) cluster_->register_lost_disk(peer.id);
         if (peer.lost) return drop();
         peer.last_contact = detail::greatest(peer.last_contact, response.heard);
         if (reading && response.read != Time{} && response.read != peer.read) {

@@ -504,6 +504,28 @@ TEST_CASE("who does not answer is sent heartbeats, and not every round of reads"
     CHECK(appends(node.sent(), 3).size() == 1);
 }
 
+TEST_CASE("regression: who fell silent while entries streamed to it was sent each round of reads") {
+    Reader node = leading();
+    lr::Duration silence = 2 * node.options.election_timeout_range.max;
+    for (; silence > lr::Duration{}; silence -= node.options.heartbeat_timeout) {
+        node.advance(node.options.heartbeat_timeout);
+        converse(node, {2});
+    }
+    REQUIRE(node.status().progress[2].state == lr::Progress::replicate);
+    for (int i = 0; i < 20; ++i) {
+        node.machine.reads = {7};
+        node.poll();
+        node.poll();
+        std::vector<Message> sent = node.sent();
+        REQUIRE(appends(sent, 2).size() == 1);
+        CHECK(appends(sent, 3).empty());
+        node.poll({answer(node, sent, 2)});
+    }
+    CHECK(node.machine.served.size() == 20);
+    node.advance(node.options.heartbeat_timeout);
+    CHECK(appends(node.sent(), 3).size() == 1);
+}
+
 TEST_CASE("reads go on while a snapshot is sent, though its chunks are slow") {
     Reader::Options options;
     options.snapshot_delta = 2;

@@ -410,3 +410,31 @@ TEST_CASE("what a replica holds anew after its disk was lost does not count") {
     node.poll({node.from(3, term, has_second)});
     CHECK(node.status().commit_index == Index{2});
 }
+
+TEST_CASE("regression: a replica that was silent was sent a snapshot, of which a copy was kept") {
+    GroupOf<Node> group(3,
+                        {.snapshot_delta = 10, .snapshot_trailing = 0, .snapshot_chunk_bytes = 64});
+    REQUIRE(group.elect(1));
+    std::uint64_t id = 0;
+    auto commit = [&] {
+        ++id;
+        group[1].machine.pending.push_back({id, id});
+        REQUIRE(group.settle());
+    };
+    commit();
+    REQUIRE(group.advance(200ms));
+    group.down.insert(3);
+    REQUIRE(group.advance(2s));
+    std::uint64_t transfers = group[1].status().counters.snapshots_sent;
+    for (int i = 0; i < 1'000; ++i) {
+        commit();  // More than its window takes.
+        if (i % 20 == 0) REQUIRE(group.advance(50ms));
+    }
+    REQUIRE(group[1].status().first_log_index > group[1].status().progress[2].next_index);
+    CHECK(group[1].status().counters.snapshots_sent == transfers);
+    CHECK(lr::Inspect::outgoing(*group[1].replica) == nullptr);
+    group.down.clear();
+    REQUIRE(group.advance(1s));
+    CHECK(group[3].machine.applied == group[1].machine.applied);
+    CHECK(group[3].machine.set_snapshot_calls == 1);
+}
