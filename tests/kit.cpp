@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <set>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -65,6 +68,40 @@ TEST_CASE("seeds matter: no two of a hundred take the same course") {
         traces.insert(simulator.trace());
     }
     CHECK(traces.size() == 100);
+}
+
+TEST_CASE("seeds matter: the same schedules of two seeds are not the same") {
+    std::set<std::uint64_t> traces;
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+        Case drawn = draw_case(seed, 7);
+        Simulator<DigestTest> simulator(drawn.configuration);
+        simulator.run(drawn.schedule);
+        traces.insert(simulator.trace());
+    }
+    CHECK(traces.size() == 100);
+    Settings settings = some(20);
+    Result one = check<DigestTest>(settings);
+    settings.seed = 2;
+    CHECK(check<DigestTest>(settings).coverage.to_text() != one.coverage.to_text());
+}
+
+TEST_CASE("regression: a number in the environment that is none was taken for 0") {
+    for (const char* variable :
+         {"LITTLE_RAFT_SEED", "LITTLE_RAFT_SCHEDULES", "LITTLE_RAFT_THREADS"}) {
+        const char* set = std::getenv(variable);
+        std::string before = set ? set : "";
+        for (const char* text : {"1e6", "abc", "-1", " 1", "99999999999999999999", "0"}) {
+            CAPTURE(text);
+            setenv(variable, text, 1);
+            if (std::string_view(text) == "0" && std::string_view(variable) == "LITTLE_RAFT_SEED")
+                CHECK(Settings::from_environment().seed == 0);
+            else
+                CHECK_THROWS_AS(Settings::from_environment(), std::invalid_argument);
+        }
+        setenv(variable, "17", 1);
+        CHECK_NOTHROW(Settings::from_environment());
+        set ? setenv(variable, before.c_str(), 1) : unsetenv(variable);
+    }
 }
 
 TEST_CASE("a copy of a simulator goes on as the original does, and independently") {

@@ -3,6 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "compiled/compiled.hpp"
 #include "kit_subjects.hpp"
@@ -34,6 +37,21 @@ struct Cluster {
         return i;
     }
     Electorate members() const { return simulator.ghost().in_force(leader()); }
+};
+
+/// A transport that loses nothing.
+using Inboxes = std::vector<std::vector<SubjectTraits<kit::KeepingTest>::Message>>;
+struct Endpoint {
+    Inboxes* inboxes;
+    std::size_t self;
+    void send_message(little_raft::ReplicaId to, const Inboxes::value_type::value_type& message) {
+        (*inboxes)[to.value - 1].push_back(message);
+    }
+    Inboxes::value_type receive_messages() { return std::exchange((*inboxes)[self], {}); }
+    bool halt() const { return false; }
+    void register_leader(std::optional<little_raft::ReplicaId>) {}
+    std::optional<little_raft::Membership> get_pending_membership() { return std::nullopt; }
+    void register_membership(const little_raft::Membership&, little_raft::MembershipState) {}
 };
 }  // namespace
 
@@ -129,6 +147,13 @@ TEST_CASE("messages, snapshots and a storage of the user's own that carry member
     contract = check_snapshots<kit::KeepingTest>();
     CHECK_MESSAGE(contract.passed, contract.text);
     contract = check_storage<kit::FileMembersTest>();
+    CHECK_MESSAGE(contract.passed, contract.text);
+    contract = check_machine<kit::KeepingTest>();
+    CHECK_MESSAGE(contract.passed, contract.text);
+    Inboxes inboxes(2);
+    Endpoint one{&inboxes, 0};
+    Endpoint two{&inboxes, 1};
+    contract = check_cluster<kit::KeepingTest, Endpoint>({&one, &two}, [] {});
     CHECK_MESSAGE(contract.passed, contract.text);
 }
 

@@ -40,6 +40,7 @@ enum class Bug {
     leaky,         // Bank: loses money.
     forgetful,     // Bank: answers from something that is no part of the state.
     caching,       // Bank: answers from a cache that a snapshot does not empty.
+    unsteady,      // Bank: finds money, each so many transfers of the whole process.
     blind,         // Bank: whatever `equal` is asked, states are equal.
     own_calls,     // Digest: each machine counts by itself how often it was called.
     old_snapshot,  // Digest: gives back an older snapshot than it saved last.
@@ -80,6 +81,7 @@ struct Bank {
     std::map<std::size_t, int> balances;
     std::map<std::size_t, int> cache;  // Of what was balanced here.
     std::optional<lr::Snapshot<SnapshotData>> saved;
+    static inline std::uint64_t transfers_of_all = 0;
 
     void register_transition_state(const std::string&, lr::TransitionState) {}
     void apply_transition(const Transfer& transfer) {
@@ -87,6 +89,7 @@ struct Bank {
         balances[transfer.to] += transfer.amount;
         for (std::size_t account : {transfer.from, transfer.to}) cache[account] = balances[account];
         if (bug == Bug::leaky && transfer.amount > 90) ++balances[0];
+        if (bug == Bug::unsteady && ++transfers_of_all % 997 == 0) ++balances[0];
     }
     std::vector<Transfer> get_pending_transitions() { return {}; }
     std::optional<lr::Snapshot<SnapshotData>> get_snapshot() { return saved; }

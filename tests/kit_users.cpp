@@ -74,6 +74,23 @@ TEST_CASE("a machine that breaks its own invariant is seen through") {
     CHECK(fails<kit::BankTest>(kit::Bug::leaky, 100, 12) == Law::own_invariant);
 }
 
+TEST_CASE("regression: a law that was broken once and not again passed") {
+    Result result;
+    {
+        kit::Planted planted(kit::Bug::unsteady);
+        result = check<kit::BankTest>(some(200));
+    }
+    CHECK(!result.passed);
+    CHECK(result.failed.has_value());
+    REQUIRE(result.failure.has_value());
+    std::string name = text_of(result.failure->law).name;
+    CHECK(result.text.find(name + " is broken: ") == 0);
+    CHECK(result.text.find("does not break it each time") != std::string::npos);
+    // What does not break when it is repeated says why that may be.
+    CHECK(repeat<kit::BankTest>(result.shortest, some(1)).text.find("a clock") !=
+          std::string::npos);
+}
+
 TEST_CASE("answers that are not those of the state are seen through") {
     CHECK(fails<kit::BankTest>(kit::Bug::forgetful, 100, 12) == Law::linearizability);
 }

@@ -194,6 +194,16 @@ std::string show_entries(const std::vector<typename SubjectTraits<S>::LogEntry>&
 
 namespace detail {
 
+/// For machines that keep the membership with it, and for those that do not.
+template <class S>
+auto create_snapshot(typename S::Machine& machine, LogPosition at, const Membership& membership) {
+    if constexpr (SubjectTraits<S>::keeps_membership) {
+        return machine.create_snapshot(at.index, at.term, membership);
+    } else {
+        return machine.create_snapshot(at.index, at.term);
+    }
+}
+
 /// What differs between machines that are given the same transitions; empty: nothing.
 template <class S>
 std::string divergence(const std::vector<typename SubjectTraits<S>::T>& transitions) {
@@ -218,7 +228,7 @@ std::string divergence(const std::vector<typename SubjectTraits<S>::T>& transiti
                    "two machines differ that were given the same: one as a leader's, which "
                    "was also told `queued` and `committed`, one as a follower's";
         if constexpr (Traits::snapshotting) {
-            if (i % 2 == 0) static_cast<void>(busy->create_snapshot(Index{i + 1}, Term{1}));
+            if (i % 2 == 0) create_snapshot<S>(*busy, {Term{1}, Index{i + 1}}, {});
             if (i % 3 == 0) static_cast<void>(busy->get_snapshot());
         }
         if (!Traits::equal(*plain, *busy))
@@ -295,16 +305,6 @@ struct SnapshotStep {
     Part part;
     T transition;
 };
-
-/// For machines that keep the membership with it, and for those that do not.
-template <class S>
-auto create_snapshot(typename S::Machine& machine, LogPosition at, const Membership& membership) {
-    if constexpr (SubjectTraits<S>::keeps_membership) {
-        return machine.create_snapshot(at.index, at.term, membership);
-    } else {
-        return machine.create_snapshot(at.index, at.term);
-    }
-}
 
 /// What is wrong with the machine's snapshots in this case; empty: nothing.
 template <class S>
@@ -627,12 +627,9 @@ std::string show_message(const typename SubjectTraits<S>::Message& message) {
     using T = typename SubjectTraits<S>::T;
     using D = typename SubjectTraits<S>::D;
     using Config = typename SubjectTraits<S>::Config;
-    static constexpr const char* names[] = {"RequestVote",     "RequestVoteResponse",
-                                            "AppendEntries",   "AppendEntriesResponse",
-                                            "InstallSnapshot", "TimeoutNow"};
     std::ostringstream text;
-    text << std::boolalpha << names[message.body.index()] << " from " << message.from.value
-         << " to " << message.to.value << " in term " << message.term.value;
+    text << std::boolalpha << kind_of(message) << " from " << message.from.value << " to "
+         << message.to.value << " in term " << message.term.value;
     if (auto* vote = std::get_if<RequestVote>(&message.body)) {
         text << ", pre_vote " << vote->pre_vote << ", last entry " << show_position(vote->last_log)
              << ", transfer " << vote->transfer;
@@ -882,7 +879,8 @@ Check check_cluster(const std::vector<C*>& endpoints, Settle settle,
                     ContractSettings settings = {}) {
     using Message = typename SubjectTraits<S>::Message;
     SubjectTraits<S>::check();
-    static_assert(Cluster<C, typename S::Machine>, "little_raft: the cluster is no Cluster");
+    static_assert(Cluster<C, typename S::Machine, typename SubjectTraits<S>::Config>,
+                  "little_raft: the cluster is no Cluster");
     struct Sent {
         Message message;
         bool arrived = false;
@@ -1413,7 +1411,8 @@ class StorageTrial {
         fault = compare_image(medium_.after_power_loss(place, random), {moments.back()});
         if (fault.empty()) return {};
         return "it recovered\n" + show_stored<S>(found.back()) + "then was given\n" + calls +
-               "    sync\nand then " + fault;
+               "    sync\nand then" + (Medium::loses_power ? ", after a power loss, " : " ") +
+               fault;
     }
 
     std::string compare_image(const Image& image, const std::vector<State>& legal) {
@@ -1485,16 +1484,6 @@ Check check_storage_in(Medium& medium, ContractSettings settings) {
 }
 
 }  // namespace detail
-
-/// A file system in memory, where there is one: syncs cost nothing there, and power stays on.
-inline std::filesystem::path default_parent() {
-    std::error_code none;
-    auto status = std::filesystem::status("/dev/shm", none);
-    bool writable = (status.permissions() & std::filesystem::perms::others_write) !=
-                    std::filesystem::perms::none;
-    if (std::filesystem::is_directory(status) && writable) return "/dev/shm";
-    return std::filesystem::temp_directory_path();
-}
 
 /// Where check_storage has its directories, which it removes, and how much it does there.
 struct StorageSettings {

@@ -146,10 +146,14 @@ inline std::string report(const Record& record) {
 }
 
 /// Writes the picture of a run into a directory, which is made if need be, under a name that says
-/// which law broke and with which seed. Returns its path; empty where it could not be written.
+/// what of, which law broke, and with which seed. Returns its path; empty where it could not be
+/// written.
 inline std::string write_timeline(const Record& record, const std::string& directory) {
     std::string name = "little_raft_";
-    for (char c : record.invariant) name += c == ' ' || c == '-' ? '_' : c;
+    for (char c : record.title + ' ' + record.invariant) {
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (plain || name.back() != '_') name += plain ? c : '_';
+    }
     std::error_code ignored;  // What cannot be made cannot be written to, which shows below.
     std::filesystem::create_directories(directory, ignored);
     std::string path = directory + '/' + name + '_' + std::to_string(record.seed) + ".html";

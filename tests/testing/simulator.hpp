@@ -217,8 +217,7 @@ struct OwnStorage<S, true> {
     /// The first name that nobody has taken.
     void make(std::size_t replicas) {
         for (std::uint64_t k = 0; root.empty(); ++k) {
-            auto name = std::filesystem::temp_directory_path() /
-                        ("little_raft_testing_" + std::to_string(k));
+            auto name = default_parent() / ("little_raft_testing_" + std::to_string(k));
             if (std::filesystem::create_directory(name)) root = name;
         }
         storages.resize(replicas);
@@ -1597,7 +1596,9 @@ class Simulator {
 
     /// These live, on equal clocks and links that work; the others are dead.
     void bring_up(const Set& core) {
-        if (record_) begin_step("The faults are over. The others stay dead.");
+        if (record_)
+            begin_step(core.size() == nodes_.size() ? "The faults are over. All live."
+                                                    : "The faults are over. The others stay dead.");
         healed_ = true;
         Time start{};
         for (const Node& node : nodes_) start = std::max(start, node.now);
@@ -2141,14 +2142,11 @@ class Simulator {
     }
 
     std::uint32_t record_message(const Message& message) {
-        static constexpr std::array<const char*, 6> kinds = {
-            "RequestVote",           "RequestVoteResponse", "AppendEntries",
-            "AppendEntriesResponse", "InstallSnapshot",     "TimeoutNow"};
         Record::Message told;
         told.from = replica_of(message.from);
         told.to = replica_of(message.to);
         told.term = message.term.value;
-        told.kind = kinds[message.body.index()];
+        told.kind = kind_of(message);
         told.fields =
             "term " + std::to_string(message.term.value) + ", " +
             std::visit([this](const auto& body) { return this->describe(body); }, message.body);
@@ -2409,8 +2407,10 @@ void SimulatedClusterBase<S>::send_message(ReplicaId to, Message message) {
         bool same =
             decoded && S::encode(*decoded) == text && decoded->body.index() == message.body.index();
         if (!s.ghost_.require(Law::messages_survive, same,
-                              "a message is not the same after encode and decode", node))
-            return;
+                              "a message is not the same after encode and decode", node)) {
+            return s.ghost_.explain("It is of kind " + std::string(kind_of(message)) +
+                                    "; check_serialization tells what becomes of it.\n");
+        }
         message = *std::move(decoded);
     }
     s.trace(message.from.value << 40 | message.to.value << 32 | message.term.value << 8 |
@@ -2489,8 +2489,22 @@ auto SimulatedDisk<S>::load() -> State {
                 undo();
             }
         }
-        simulator->ghost_.require(Law::nothing_synced_is_lost, is_at(state),
-                                  "the Storage does not load what was written to it", node);
+        if (!simulator->ghost_.require(Law::nothing_synced_is_lost, is_at(state),
+                                       "the Storage does not load what was written to it", node)) {
+            auto told = [](Term term, std::optional<ReplicaId> vote, LogPosition base,
+                           const auto& log) {
+                return "term " + std::to_string(term.value) + ", vote for " +
+                       (vote ? std::to_string(vote->value) : "nobody") + ", " +
+                       std::to_string(log.size()) + " entries behind index " +
+                       std::to_string(base.index.value) + " of term " +
+                       std::to_string(base.term.value);
+            };
+            simulator->ghost_.explain(
+                "It loads " +
+                told(state.term, state.voted_for, state.last_included, state.entries) +
+                ";\nwhat was synced: " +
+                told(image.term, image.voted_for, image.log.base, entries) + ".\n");
+        }
         unsynced.clear();
         own.power_lost[node] = false;
     }

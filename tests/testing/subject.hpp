@@ -35,6 +35,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -44,6 +45,25 @@
 #include "random.hpp"
 
 namespace little_raft::testing {
+
+/// Where Storages have their directories: a file system in memory, if there is one. Syncs cost
+/// nothing there, and power stays on.
+inline std::filesystem::path default_parent() {
+    std::error_code none;
+    auto status = std::filesystem::status("/dev/shm", none);
+    bool writable = (status.permissions() & std::filesystem::perms::others_write) !=
+                    std::filesystem::perms::none;
+    if (std::filesystem::is_directory(status) && writable) return "/dev/shm";
+    return std::filesystem::temp_directory_path();
+}
+
+/// What a message is, by the name that the paper and the library give it.
+const char* kind_of(const auto& message) {
+    static constexpr const char* names[] = {"RequestVote",     "RequestVoteResponse",
+                                            "AppendEntries",   "AppendEntriesResponse",
+                                            "InstallSnapshot", "TimeoutNow"};
+    return names[message.body.index()];
+}
 
 template <class M>
 struct Subject {

@@ -5,11 +5,16 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -169,7 +174,7 @@ struct Settings {
     std::string timeline_directory = {};  ///< Empty: the working directory.
 
     /// LITTLE_RAFT_SEED, LITTLE_RAFT_SCHEDULES, LITTLE_RAFT_THREADS and LITTLE_RAFT_TIMELINE_DIR,
-    /// where they are set.
+    /// where they are set. Throws std::invalid_argument if a number is none, or 0 schedules.
     static Settings from_environment() { return from_environment(Settings{}); }
     static Settings from_environment(Settings otherwise) {
         number_from("LITTLE_RAFT_SEED", otherwise.seed);
@@ -183,9 +188,20 @@ struct Settings {
  private:
     static void number_from(const char* variable, std::uint64_t& number) {
         const char* text = std::getenv(variable);
-        if (text && *text) number = std::strtoull(text, nullptr, 10);
+        if (!text || !*text) return;
+        const char* end = text + std::strlen(text);
+        bool is_seed = variable == std::string_view("LITTLE_RAFT_SEED");
+        auto [stopped, error] = std::from_chars(text, end, number);
+        if (error == std::errc{} && stopped == end && (number > 0 || is_seed)) return;
+        throw std::invalid_argument(std::string(variable) + " is '" + text +
+                                    "', which is no number" + (is_seed ? "" : " above 0"));
     }
 };
+
+/// What is not the same when it is repeated.
+inline constexpr const char* unsteady =
+    "Then something in the subject goes another way from run to run: a clock, a random number, an "
+    "address, memory that was never set, or a thread.\n";
 
 struct Result {
     bool passed = true;
@@ -367,7 +383,7 @@ Result repeat(const Case& what, const Settings& settings, std::uint64_t index = 
     result.coverage = simulator.coverage();
     result.failure = simulator.failure();
     if (passed) {
-        result.text = "The schedule broke no law.\n";
+        result.text = std::string("The schedule broke no law. Did it before? ") + unsteady;
         return result;
     }
     result.passed = false;
@@ -437,9 +453,12 @@ std::optional<Case> find_simpler(const Case& found, Law law, std::uint64_t seed)
     return std::nullopt;
 }
 
-/// Makes a failing case short, then tells it.
+/// Makes a failing case short, then tells it. One that does not fail each time has failed all the
+/// same.
 template <class S>
-Result explain(const Case& found, Law law, const Settings& settings, std::uint64_t index = 0) {
+Result explain(const Case& found, const Failure& failure, const Settings& settings,
+               std::uint64_t index = 0) {
+    Law law = failure.law;
     Case shortest = Shrinker<S>(found, law).shrink();
     if (auto simpler = find_simpler<S>(found, law, settings.seed)) {
         Case other = Shrinker<S>(*simpler, law).shrink();
@@ -449,6 +468,20 @@ Result explain(const Case& found, Law law, const Settings& settings, std::uint64
     Result result = repeat<S>(shortest, settings, index);
     result.text += "Shrunk from " + std::to_string(found.schedule.size()) + " steps to " +
                    std::to_string(shortest.schedule.size()) + ".\n";
+    Simulator<S> again(shortest.configuration);
+    if (!result.passed && !again.run(shortest.schedule) && again.failure()->law == law)
+        return result;
+    if (result.passed) {
+        result.passed = false;
+        result.failed = index;
+        result.failure = failure;
+        result.shortest = found;
+        result.text = std::string(text_of(law).name) + " is broken: " + failure.detail +
+                      " (replica " + std::to_string(failure.replica + 1) + ").\n" +
+                      failure.explanation + "It was in schedule " + std::to_string(index) +
+                      " of seed " + std::to_string(settings.seed) + ".\n";
+    }
+    result.text += std::string("The same schedule does not break it each time. ") + unsteady;
     return result;
 }
 
@@ -460,7 +493,7 @@ struct Block {
     Coverage coverage;
     std::uint64_t schedules = 0;
     std::optional<std::uint64_t> failed;
-    Law law = Law::election_safety;
+    Failure failure;
 };
 
 template <class S>
@@ -474,7 +507,7 @@ Block run_block(const Settings& settings, std::uint64_t first, std::uint64_t end
         block.coverage.add(simulator.coverage());
         if (passed) continue;
         block.failed = index;
-        block.law = simulator.failure()->law;
+        block.failure = *simulator.failure();
     }
     return block;
 }
@@ -510,7 +543,7 @@ Result check(const Settings& settings = Settings::from_environment()) {
         result.schedules += block.schedules;
         if (!block.failed) continue;
         Case failed = draw_case(settings.seed, *block.failed, SubjectTraits<S>::members_change);
-        Result told = explain<S>(failed, block.law, settings, *block.failed);
+        Result told = explain<S>(failed, block.failure, settings, *block.failed);
         told.coverage = result.coverage;
         told.schedules = result.schedules;
         return told;
