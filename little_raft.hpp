@@ -185,7 +185,7 @@ inline constexpr Time never = (Time::max)();  // In parentheses, or Windows' mac
 enum class TransitionState {
     queued,                          ///< The leader appended it to its log. Not final.
     committed,                       ///< It can no longer be lost. Not final.
-    applied,                         ///< apply_transition was called with it.
+    applied,                         ///< apply_transition was called with it, just before this.
     abandoned_not_leader,            ///< It never entered the log: this replica is not the leader.
     abandoned_overloaded,            ///< It never entered the log: too much is uncommitted already.
     abandoned_conflict_with_leader,  ///< A new leader's entry replaced it: it will never commit.
