@@ -482,7 +482,8 @@ concept Storage = requires(S& storage, std::optional<ReplicaId> vote) {
 // ===== 5 Options =================================================================================
 
 /// The bounds between which each election timeout is drawn, anew with each role and each term, so
-/// that two replicas that asked for votes together do not do so again [Raft 5.2].
+/// that two replicas that asked for votes together do not do so again [Raft 5.2]. So they lie some
+/// round trips apart: replicas that are polled in step and time out in step elect nobody.
 struct ElectionTimeoutRange {
     Duration min = std::chrono::milliseconds(500);
     Duration max = std::chrono::milliseconds(1000);
