@@ -498,8 +498,7 @@ struct Options {
     Duration heartbeat_timeout = std::chrono::milliseconds(50);
     /// A follower that hears nothing for this long asks for votes; a leader that no majority
     /// answers for the upper bound (from when it was asked to hand over, or began a change of the
-    /// members, if that is later) stands down.
-    /// Well above heartbeat_timeout [Raft 5.6].
+    /// members, if that is later) stands down. Well above heartbeat_timeout [Raft 5.6].
     ElectionTimeoutRange election_timeout_range = {};
     /// A snapshot is taken when this many entries were applied since the last; 0: never.
     std::uint64_t snapshot_delta = 10'000;
@@ -679,8 +678,8 @@ struct Progress {
     /// Known to be replicated and durable there. Never falls in a term, but to 0 where it is lost.
     Index match_index = {};
     Index sent_commit = {};     ///< The commit index that it was told, up to what it was sent.
-    bool waiting = false;       ///< It has not answered a probe, a chunk, or fell silent,
-    bool overdue = false;       ///< ... which was so at the last heartbeat.
+    bool waiting = false;       ///< A probe or a chunk is not answered, or it fell silent,
+    bool overdue = false;       ///< ... and that was so at the last heartbeat.
     bool vote_granted = false;  ///< In the election that is on.
     Time last_contact = {};    ///< When the latest message was sent that it is known to have heard.
     Time succeeded = {};       ///< When its latest success arrived.

@@ -150,7 +150,8 @@ inline std::string report(const Record& record) {
 /// written.
 inline std::string write_timeline(const Record& record, const std::string& directory) {
     std::string name = "little_raft_";
-    for (char c : record.title + ' ' + record.invariant) {
+    constexpr std::size_t title_max = 80;  // Names of files have a limit, those of types have none.
+    for (char c : record.title.substr(0, title_max) + ' ' + record.invariant) {
         bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
         if (plain || name.back() != '_') name += plain ? c : '_';
     }

@@ -174,7 +174,8 @@ struct Settings {
     std::string timeline_directory = {};  ///< Empty: the working directory.
 
     /// LITTLE_RAFT_SEED, LITTLE_RAFT_SCHEDULES, LITTLE_RAFT_THREADS and LITTLE_RAFT_TIMELINE_DIR,
-    /// where they are set. Throws std::invalid_argument if a number is none, or 0 schedules.
+    /// where they are set. Throws std::invalid_argument where a number is none,
+    /// or 0 and not the seed.
     static Settings from_environment() { return from_environment(Settings{}); }
     static Settings from_environment(Settings otherwise) {
         number_from("LITTLE_RAFT_SEED", otherwise.seed);
@@ -198,7 +199,7 @@ struct Settings {
     }
 };
 
-/// What is not the same when it is repeated.
+/// Why what is repeated may end in another way.
 inline constexpr const char* unsteady =
     "Then something in the subject goes another way from run to run: a clock, a random number, an "
     "address, memory that was never set, or a thread.\n";
