@@ -3,7 +3,7 @@
 // the system still has it; only so is it seen whether it synced what it acknowledged.
 //
 // KV_BROKEN_DISK names the replica's directory, and KV_BROKEN_DISK_CONTROL another, in which
-// - a file `fail` makes every sync fail with EIO;
+// - a file `fail` makes every sync fail with EIO, `fail_directories` those of directories alone;
 // - a file `hang` makes every sync wait until it is removed;
 // - the files `undo.*` tell how to take back what was written to a file since its last sync.
 //   Each is a list of records, struct UndoRecord and the old bytes; broken_disk.hpp takes it back.
@@ -81,7 +81,9 @@ void remember(int fd, off_t offset, std::size_t count) {
 
 int sync_file(long call, int fd) {
     while (there("hang")) usleep(5'000);
-    if (there("fail")) {
+    struct stat status;
+    bool is_directory = fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+    if (there("fail") || (is_directory && there("fail_directories"))) {
         errno = EIO;
         return -1;
     }

@@ -45,10 +45,12 @@ class BrokenDisk {
     }
 
     void fail() { std::ofstream(control_ / "fail"); }
+    /// Files can be synced, and that one was renamed cannot.
+    void fail_directories() { std::ofstream(control_ / "fail_directories"); }
     void hang() { std::ofstream(control_ / "hang"); }
     void mend() {
-        std::filesystem::remove(control_ / "fail");
-        std::filesystem::remove(control_ / "hang");
+        for (const char* name : {"fail", "fail_directories", "hang"})
+            std::filesystem::remove(control_ / name);
     }
 
     /// Takes back what was not synced, of a replica that does not run; `kept` is the share of its
