@@ -476,7 +476,7 @@ concept Storage = requires(S& storage, std::optional<ReplicaId> vote) {
     storage.save_vote(Term{}, vote);
     storage.append(Index{}, std::declval<const std::vector<Entry<T, Config>>&>());
     storage.compact(LogPosition{});
-    { storage.sync() } -> std::convertible_to<std::optional<bool>>;
+    { std::optional(storage.sync()) } -> std::same_as<std::optional<bool>>;
 };
 
 // ===== 5 Options =================================================================================
@@ -594,12 +594,13 @@ struct Log {
         chunks.back().resize(last.index.value % chunk_size + 1);
     }
 
-    /// Forgets what is at or before `begin`; everything, if the log does not hold it: then what
-    /// follows there belongs to another history.
+    /// Forgets what is at or before `begin`, be it in a chunk that stays; everything, if the log
+    /// does not hold it: then what follows there belongs to another history.
     void compact(LogPosition begin) {
         if (!holds(begin)) *this = Log(begin);
         auto gone = static_cast<std::ptrdiff_t>(chunk_of(begin.index));
         chunks.erase(chunks.begin(), chunks.begin() + gone);
+        for (auto i = begin.index.value % chunk_size + 1; i-- > 0;) chunks[0][i].command = {};
         base = begin;
     }
 
@@ -863,7 +864,7 @@ class Replica {
     Replica(ReplicaId id, const std::vector<Peer>& peers, C& cluster, M& machine, S& storage,
             Options<M> options = {})
         : cluster_(&cluster), machine_(&machine), storage_(&storage), options_(std::move(options)) {
-        static_assert(StateMachine<M> && Cluster<C, M, Config>, "little_raft: something is amiss");
+        static_assert(Transition<T> && StateMachine<M> && Cluster<C, M, Config>, "little_raft");
         if constexpr (durable) static_assert(Storage<S, T, Config>, "little_raft: no Storage");
         if constexpr (reading) static_assert(LinearizableReads<M>, "little_raft: part is missing");
         if constexpr (reconfigurable) static_assert(Reconfigurable<C>, "little_raft: part missing");
@@ -904,15 +905,11 @@ class Replica {
         std::optional<ReplicaId> leader_before = status_.leader;
         now_ = detail::greatest(now_, now);
         stamp_ = detail::greatest(now_, stamp_ + Duration(2));
-        if (reading) duty_.stamp_lead = detail::greatest(duty_.stamp_lead, stamp_ - now_);
         // Safety: a leader that was heard, or may have been just before this replica stopped, may
         // count on that from a moment after the last poll's clock was read, but before this one's.
         if (election_deadline_ == never || leader_contact_ == never) reset_election_timer();
         if (leader_contact_ == never) leader_contact_ = now_;
-        for (Message& message : cluster_->receive_messages()) {
-            ++status_.counters.received[message.body.index()];
-            is_well_formed(message) ? handle(message) : void(++status_.counters.malformed);
-        }
+        for (Message& message : cluster_->receive_messages()) receive(message);
         fire_timers();
         if constexpr (requires { &C::get_pending_transfer; }) take_pending_transfer();
         // While it hands over, or is removed, they wait.
@@ -1010,9 +1007,9 @@ class Replica {
         }
         stable_index_ = log_.last.index;
         LogPosition at = snapshot.last_included;
-        require((at.index == Index{}) == (at.term == Term{}), "the snapshot lacks index or term");
-        // Between them there would be entries that nobody can apply.
-        require(at.index >= log_.base.index, "the log begins after the machine's snapshot");
+        // Else entries that nobody can apply would be missing, or these are of two replicas.
+        bool behind = at.index > log_.base.index && at.term >= log_.base.term && at.term > Term{};
+        require(behind || at == log_.base, "the machine's snapshot and the stored log do not meet");
         if (status_.fault) return;
         if (at.index == Index{}) return adopt_membership();
         restore(snapshot);
@@ -1049,11 +1046,12 @@ class Replica {
 
     void drop() { ++status_.counters.dropped; }
 
-    /// Whether a correct replica could have sent it here: the members know each other (where they
+    /// Handles what a correct replica could have sent here: the members know each other (where they
     /// change, one may hear of the other by this message), terms never fall along a log and never
     /// exceed the sender's, and numbers leave room to count on. Safety: what fails this changes
     /// nothing.
-    bool is_well_formed(const Message& message) {
+    void receive(Message& message) {
+        ++status_.counters.received[message.body.index()];
         bool possible = (reconfigurable || find(message.from)) && message.from != status_.id &&
                         message.to == status_.id && message.term.value < absurd;
         LogPosition last;  // Of those that it names.
@@ -1067,7 +1065,8 @@ class Replica {
             last = install->last_included;
             possible &= snapshotting && last.term > Term{};
         }
-        return possible && last.term <= message.term && last.index.value < absurd;
+        possible &= last.term <= message.term && last.index.value < absurd;
+        possible ? handle(message) : void(++status_.counters.malformed);
     }
 
     /// The rule for terms, once for all messages, so that what handles them may take it that the
@@ -1191,7 +1190,6 @@ class Replica {
         duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         election_deadline_ = now_ + options_.election_timeout_range.max;
         status_.progress.front().last_contact = never;
-        duty_.stamp_lead = stamp_ - now_;
         // Without an entry of its own term it could not commit those of others [Raft 5.4.2, 8].
         // The membership is said again, for those who have it from elsewhere than the log.
         append_as_leader({status_.term, membership_});
@@ -1258,6 +1256,7 @@ class Replica {
     /// Gives each follower what it lacks, as far as its window allows. A round of reads is a
     /// heartbeat that does not wait for its time.
     void replicate() {
+        if (reading) duty_.stamp_lead = detail::greatest(duty_.stamp_lead, stamp_ - now_);
         bool beats = now_ >= duty_.heartbeat_deadline;
         if (beats) duty_.heartbeat_deadline = now_ + options_.heartbeat_timeout;
         maybe_commit();  // So that the news of a commit travels with what else there is.
@@ -1308,13 +1307,12 @@ class Replica {
             LogPosition prev{log_[before].term, before};
             if (peer.state == Progress::probe) peer.next_index = prev.index + 1;
             Index first = full ? log_.last.index + 1 : peer.next_index;
-            auto [entries, bytes] = log_.slice(first, options_.append_bytes_max);
-            Index last = prev.index + entries.size();
+            auto [tail, bytes] = log_.slice(first, options_.append_bytes_max);
+            Index last = prev.index + tail.size();
             peer.sent_commit = detail::least(status_.commit_index, last);
             Time read = knows ? std::exchange(peer.read, {}) : lacks || asks ? Time{} : never;
-            send({status_.id, peer.id, status_.term,
-                  AppendEntries<T, Config>{prev, status_.commit_index, std::move(entries), stamp_,
-                                           read}});
+            AppendEntries<T, Config> out{prev, status_.commit_index, std::move(tail), stamp_, read};
+            send({status_.id, peer.id, status_.term, std::move(out)});
             peer.on_sent(last, bytes);
             if (peer.next_index > log_.last.index) return;
         }
@@ -1376,6 +1374,11 @@ class Replica {
     /// that it does not hold what the leader has there, and what to try instead.
     void respond(bool success, Index match, LogPosition hint = {}) {
         std::uint64_t size = detail::size_in_chunks(duty_.snapshot.data);
+        // It says all that an earlier one would, so few wait, however long a disk takes.
+        std::erase_if(answers_, [&](const Message& waiting) {
+            const auto* said = std::get_if<AppendEntriesResponse>(&waiting.body);
+            return durable && said && said->success == success && said->match_index <= match;
+        });
         answer(*status_.leader,
                AppendEntriesResponse{success, match, hint, size, duty_.heard, question_});
     }
@@ -1395,7 +1398,6 @@ class Replica {
         std::uint64_t held = 0;
         while (held < tail.size() && log_.holds({tail[held].term, prev.index + held + 1})) ++held;
         if (held < tail.size() && prev.index + held < log_.last.index) {
-            LITTLE_RAFT_ASSERT(prev.index + held >= status_.commit_index, "committed entries stay");
             log_.truncate_from(prev.index + held + 1);
             stable_index_ = detail::least(stable_index_, prev.index + held);
         }
@@ -1444,6 +1446,7 @@ class Replica {
     /// In the log's order, each entry once [Raft 5.3, Figure 2: rules for all servers]. It settles
     /// what this replica took itself on the way.
     void apply_committed() {
+        LITTLE_RAFT_ASSERT(status_.commit_index <= log_.last.index, "what is committed is there");
         if (!own_.empty()) settle({log_[status_.commit_index].term, status_.commit_index});
         while (status_.last_applied < status_.commit_index) {
             const auto& command = log_[++status_.last_applied].command;
@@ -1498,9 +1501,8 @@ class Replica {
     void end_reads() {
         question_ = {};
         if constexpr (reading)
-            for (const Read& read : std::exchange(reads_, {}))
-                status_.leader ? void(machine_->apply_read(read))
-                               : void(machine_->abandon_read(read));
+            for (const Read& r : std::exchange(reads_, {}))
+                status_.leader ? void(machine_->apply_read(r)) : void(machine_->abandon_read(r));
     }
 
     // ----- Membership ----------------------------------------------------------------------------
@@ -1550,7 +1552,7 @@ class Replica {
     /// membership in force is, since a leader's first entry is one. Liveness: whoever is added has
     /// an election timeout to be heard.
     void take_pending_membership() {
-        bool leads = status_.role == Role::leader;
+        bool leads = status_.role == Role::leader && may_lead();
         if (leads && (membership_index_ > status_.last_applied || duty_.transfer)) return;
         if (leads && !membership_.outgoing.empty())
             return append_as_leader({status_.term, Config{membership_.members}});
@@ -1589,9 +1591,8 @@ class Replica {
         status_.snapshot = at;
         Index keeps = at.index - detail::least(options_.snapshot_trailing, at.index.value);
         if (log_.holds(at)) at = log_.last_not_after({at.term, keeps});
-        if (at == log_.base) return;
+        compacted_ |= at != log_.base;
         log_.compact(at);
-        compacted_ = true;
         // A sync may lag behind.
         stable_index_ = detail::least(detail::greatest(stable_index_, at.index), log_.last.index);
     }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -164,6 +165,25 @@ TEST_CASE("compaction drops an entry that is held and all before it, or else eve
         more.push_back(9);
         check_log(log, row.to, more);
     }
+}
+
+TEST_CASE("regression: what was compacted was kept until its whole chunk could go") {
+    struct Shared {
+        std::shared_ptr<int> owned;
+        std::uint64_t get_id() const { return 0; }
+    };
+    lr::Log<lr::Entry<Shared>> log;
+    std::vector<std::shared_ptr<int>> payloads;
+    for (int i = 0; i < 10; ++i) {
+        payloads.push_back(std::make_shared<int>(i));
+        log.append({Term{1}, Shared{payloads.back()}});
+    }
+    for (std::uint64_t base : {4, 7, 10}) {
+        log.compact(at(base, 1));
+        for (std::uint64_t i = 1; i <= 10; ++i)
+            CHECK(payloads[i - 1].use_count() == (i <= base ? 1 : 2));
+    }
+    CHECK(log.holds(at(10, 1)));
 }
 
 namespace {

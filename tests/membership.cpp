@@ -931,6 +931,18 @@ TEST_CASE(
         CHECK(node.machine.pending.size() == 1);
         CHECK(node.sent_of<TimeoutNow>().empty());
     }
+    SUBCASE("and it begins no further change") {
+        node.wire.told.clear();
+        node.wire.wanted = of({1, 2, 3, 4});
+        acknowledge(node, {2, 3});
+        acknowledge(node, {2, 3});
+        node.poll();
+        REQUIRE(node.status().commit_index == Index{4});
+        CHECK(voters(node) == "l1 2 3 4");
+        REQUIRE_FALSE(node.wire.told.empty());
+        CHECK(node.wire.told.back().state == TransitionState::abandoned_not_leader);
+        CHECK(text(node.wire.told.back().membership) == "1 2 3 4");
+    }
     SUBCASE("and if nobody does, it stands down within an election timeout") {
         acknowledge(node, {2, 3});
         acknowledge(node, {2, 3});

@@ -238,7 +238,7 @@ TEST_CASE("a snapshot of term 0 is refused where it is loaded, since no leader c
     Node node;
     node.machine.saved = lr::Snapshot<std::string>{{{0}, {10}}, ""};
     REQUIRE(node.status().fault.has_value());
-    CHECK(node.status().fault == "the snapshot lacks index or term");
+    CHECK(node.status().fault == "the machine's snapshot and the stored log do not meet");
 }
 
 TEST_CASE("a copy on other objects goes on as the original would, and leaves it alone") {

@@ -26,6 +26,10 @@ struct Inspect {
     static bool waits_for_disk(const auto& replica) {
         return replica.syncing_ || !replica.answers_.empty();
     }
+    /// Messages that wait for the disk.
+    static std::size_t waiting(const auto& replica) {
+        return replica.answers_.size() + replica.leaving_.size();
+    }
     static std::size_t reads(const auto& replica) { return replica.reads_.size(); }
     static bool asks(const auto& replica) { return replica.question_ != Time{}; }
     static Index read_index(const auto& replica) { return replica.read_index_; }
