@@ -1041,7 +1041,7 @@ class Replica {
     /// Storage there is nothing to wait for.
     void answer(ReplicaId to, auto body) {
         Message out{status_.id, to, status_.term, std::move(body)};
-        durable || to == status_.id ? answers_.push_back(std::move(out)) : send(std::move(out));
+        durable || to == status_.id ? answers_.push_back(out) : send(std::move(out));
     }
 
     void drop() { ++status_.counters.dropped; }
