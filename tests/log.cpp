@@ -178,7 +178,7 @@ TEST_CASE("regression: what was compacted was kept until its whole chunk could g
         payloads.push_back(std::make_shared<int>(i));
         log.append({Term{1}, Shared{payloads.back()}});
     }
-    for (std::uint64_t base : {4, 7, 10}) {
+    for (std::uint64_t base : {4U, 7U, 10U}) {
         log.compact(at(base, 1));
         for (std::uint64_t i = 1; i <= 10; ++i)
             CHECK(payloads[i - 1].use_count() == (i <= base ? 1 : 2));
