@@ -36,6 +36,11 @@ TEST_CASE("only a random majority is healed, and the least that can do in half t
         auto size = std::count(core.begin(), core.end(), true);
         CHECK(size >= 3);
         least += size == 3 ? 1 : 0;
+        // They elected a leader, applied what it was given then, and answered a read.
+        const Coverage& seen = simulator.coverage();
+        CHECK(seen[Event::proposed] > 0);
+        CHECK(seen[Event::apply] >= static_cast<std::uint64_t>(size));
+        CHECK(seen[Event::read_on_leader] + seen[Event::read_on_follower] > 0);
         cores.insert(core);
     }
     CHECK(cores.size() == 16);  // All subsets of three, four and five of five.

@@ -193,9 +193,11 @@ struct Failure {
 
 /// What can happen in a run. A suite that never saw one of these has not tested what it means to.
 enum class Event : std::uint8_t {
+    long_schedule,
     step,
     message,
     delivery,
+    overtaken,
     drop,
     corrupted,
     duplicate,
@@ -214,6 +216,7 @@ enum class Event : std::uint8_t {
     sync_overtaken,
     election_started,
     election_won,
+    even_election_won,
     leader_deposed_with_uncommitted,
     transfer_begun,
     transfer_done,
@@ -237,6 +240,7 @@ enum class Event : std::uint8_t {
     calm,
     deaf_leader_replaced,
     bridge_led,
+    slow_borne,
     outsider_ignored,
     cut_off_ignored,
     minority_asked,
@@ -255,13 +259,15 @@ enum class Event : std::uint8_t {
     history_decided,
     history_undecided,
 };
-inline constexpr std::size_t event_kinds = 61;
+inline constexpr std::size_t event_kinds = 65;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
+        "schedules of 1,000 steps and more",
         "steps",
         "messages",
         "deliveries",
+        "messages that overtook others",
         "messages dropped",
         "messages damaged",
         "messages duplicated",
@@ -280,6 +286,7 @@ inline const char* name_of(Event event) {
         "syncs of entries that were cut off meanwhile",
         "elections started",
         "elections won",
+        "elections won where replicas are even in number",
         "leaders deposed with uncommitted entries",
         "transfers of leadership begun",
         "votes asked for in a transfer",
@@ -303,6 +310,7 @@ inline const char* name_of(Event event) {
         "calm times without a new leader",
         "deaf leaders replaced",
         "bridges that led",
+        "slow replicas that delayed nobody",
         "outsiders that disturbed nobody",
         "followers cut off from the leader alone that disturbed nobody",
         "leaders asked for reads after others had committed without them",
@@ -601,6 +609,9 @@ class Ghost {
             if (gone) seen.matches[k] = {};
         }
         if (state == TransitionState::queued) {
+            // It may have stood in this poll, and ask others later.
+            Term next{seen.term.value + 1};
+            if (was_preferred(i, next)) seen.preferred_in_poll = next;
             seen.in_force_before = std::exchange(seen.in_force, which);
             seen.told_in_poll = seen.polls;
         } else if (state == TransitionState::applied) {
@@ -860,6 +871,9 @@ class Ghost {
             check_commit(i, status);
             check_role(i, status);
             if (seen.log_changed) check_log_matching(i);
+            // Its requests may leave when others are in force.
+            if (status.role == Role::candidate && was_preferred(i, status.term))
+                seen.preferred_in = status.term;
             if (limits_.members_change) check_members(i, status);
             if (status.role == Role::leader) check_bookkeeping(i, status);
             check_order(i, status);
@@ -989,6 +1003,8 @@ class Ghost {
         std::uint64_t polls = 1;          // Which one is on.
         std::uint64_t told_in_poll = 1;   // In which it was told what is in force.
         std::uint64_t asked_in_poll = 0;  // In which it was asked for a vote, or a later one.
+        Term preferred_in;                // In which it last stood with a majority's PreVotes, ...
+        Term preferred_in_poll;           // ... or may have, before other members were in force.
         Term handed_in;                   // The term whose leader told it to stand for election.
         Term led_in;                      // The last term in which it was seen to become leader.
         bool says_unknown = false;
@@ -1013,6 +1029,7 @@ class Ghost {
         }
         leaders_.emplace_back(term, i);
         ++coverage_[Event::election_won];
+        if (disks_.size() % 2 == 0) ++coverage_[Event::even_election_won];
         check_completeness(i, term);
         if (limits_.members_change) {
             ReplicaSet own = disks_[i].synced_vote == id_of(i) ? ReplicaSet{1} << i : 0;
@@ -1270,7 +1287,9 @@ class Ghost {
     }
     bool was_preferred(std::size_t i, Term term) const {
         ReplicaSet others = seen_[i].prevotes.in({term.value - 1});
-        return in_force(i).is_majority(others | ReplicaSet{1} << i);
+        const Seen& seen = seen_[i];
+        return seen.preferred_in == term || seen.preferred_in_poll == term ||
+               in_force(i).is_majority(others | ReplicaSet{1} << i);
     }
 
     // ----- Members

@@ -42,7 +42,8 @@ struct Arbitrary<little_raft::testing::Op> {
              {4, Step::crash},     {6, Step::restart},    {2, Step::partition},
              {2, Step::one_way},   {4, Step::heal},       {2, Step::pause},
              {4, Step::resume},    {1, Step::clock_rate}, {1, Step::clock_jump},
-             {1, Step::slow_disk}, {1, Step::fail_sync}});
+             {1, Step::slow_disk}, {1, Step::fail_sync},  {2, Step::transfer},
+             {4, Step::end_sync},  {2, Step::change}});
         return gen::build<Op>(gen::set(&Op::step, step),
                               gen::set(&Op::a, gen::resize(1000, gen::arbitrary<std::uint16_t>())),
                               gen::set(&Op::b, gen::resize(1000, gen::arbitrary<std::uint16_t>())));

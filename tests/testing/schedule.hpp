@@ -109,8 +109,9 @@ enum class Finale : std::uint8_t {
     cut_off,   ///< A follower and the leader lose each other alone: the leader must stay.
     minority,  ///< The leader and few others lose the rest: what they read must not be old.
     restarts,  ///< With leases, all but the leader and one that does not hear it start again.
+    slow,      ///< All that one replica sends and is sent takes long: nobody else waits for it.
 };
-inline constexpr std::uint64_t finales = 8;
+inline constexpr std::uint64_t finales = 9;
 
 /// Of "NAME=NUMBER NAME=NUMBER ..."; what is not named keeps its default. Nothing if the text names
 /// what is no field, or no number.

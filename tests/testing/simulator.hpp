@@ -315,6 +315,7 @@ class Simulator {
 
     /// Runs a schedule, then heals a random majority and lets it converge. True: all was well.
     bool run(const Schedule& schedule) {
+        if (schedule.size() >= 1'000) ++coverage()[Event::long_schedule];
         for (const Op& op : schedule) {
             apply(op);
             if (failure()) break;
@@ -1009,6 +1010,7 @@ class Simulator {
         std::optional<std::size_t> found = find(op);
         if (!found) return;
         std::size_t at = *found;
+        if (is_ahead(at)) ++coverage()[Event::overtaken];
         Flying flying = how == Take::duplicate ? flying_[at] : forget(at);
         Message message = flying.take();
         static constexpr std::array<Event, 4> events = {Event::delivery, Event::duplicate,
@@ -1044,12 +1046,16 @@ class Simulator {
     /// Where links keep the order, the oldest on the same link.
     std::size_t pick(std::size_t a) const {
         std::size_t at = a % flying_.size();
-        if (configuration_.fifo == 0) return at;
+        return configuration_.fifo == 0 ? at : oldest_beside(at);
+    }
+
+    std::size_t oldest_beside(std::size_t at) const {
         for (std::size_t k = 0; k < at; ++k) {
             if (flying_[k].from == flying_[at].from && flying_[k].to == flying_[at].to) return k;
         }
         return at;
     }
+    bool is_ahead(std::size_t at) const { return oldest_beside(at) != at; }
 
     /// How many messages may be in flight. Of more the oldest is lost; where time stands still as
     /// long as messages move, that could be the same one again and again.
@@ -1593,6 +1599,7 @@ class Simulator {
     }
 
     static constexpr Duration patience = 20 * ElectionTimeoutRange{}.max;
+    static constexpr Duration slowness = 3 * Options<SimulatedMachine<S>>{}.heartbeat_timeout;
 
     /// These live, on equal clocks and links that work; the others are dead.
     void bring_up(const Set& core) {
@@ -1805,8 +1812,9 @@ class Simulator {
             std::size_t syncing = syncing_or(0);
             bool syncs = may_end_sync(syncing);
             // A sync takes as long as some messages do.
-            if (!flying_.empty() && !(syncs && events % 4 == 0)) {
-                Flying flying = forget(0);
+            std::size_t first = first_to_arrive();
+            if (first < flying_.size() && !(syncs && events % 4 == 0)) {
+                Flying flying = forget(first);
                 if (record_) begin_step(name_of(flying) + " arrives");
                 hand_over(flying.take(), flying.record);
             } else if (syncs) {
@@ -1819,8 +1827,12 @@ class Simulator {
                     if (nodes_[other].deadline < nodes_[next].deadline) next = other;
                 }
                 Time now = std::max(nodes_[next].now, nodes_[next].deadline);
+                // What is slow comes before that; nothing that arrives at once is left.
+                bool arrives = !flying_.empty() && flying_.front().arrival < now;
+                if (arrives) now = flying_.front().arrival;
                 if (now > limit) return false;
                 for (std::size_t other : running) nodes_[other].now = now;
+                if (arrives) continue;
                 if (record_) begin_step("A timer of " + name_of(next) + " is due.");
                 note(Record::What::time_out, next, "reaches its deadline");
                 poll(next);
@@ -1828,6 +1840,19 @@ class Simulator {
             end_step();
         }
         return !failure();
+    }
+
+    bool is_slow(const Flying& flying) const {
+        return slow_ && (flying.from == *slow_ || flying.to == *slow_);
+    }
+
+    /// The oldest whose time has come; those of a slow replica wait until then.
+    std::size_t first_to_arrive() const {
+        std::size_t k = 0;
+        while (k < flying_.size() && is_slow(flying_[k]) &&
+               flying_[k].arrival > nodes_[flying_[k].to].now)
+            ++k;
+        return k;
     }
 
     // ----- What follows
@@ -1838,7 +1863,7 @@ class Simulator {
             case Finale::none:
                 return;
             case Finale::calm:
-                return stay_calm(core, leader, Event::calm);
+                return stay_calm(core, leader, Event::calm, random.one_in(8) ? 50 : 10);
             case Finale::deaf:
                 return make_deaf();
             case Finale::bridge:
@@ -1851,13 +1876,15 @@ class Simulator {
                 return read_in_minority(random);
             case Finale::restarts:
                 return start_others_again(random);
+            case Finale::slow:
+                return slow_down(random);
         }
     }
 
-    /// Ten election timeouts pass in which nothing gives cause for an election.
-    void stay_calm(const Set& running, std::size_t leader, Event event) {
+    /// Election timeouts pass in which nothing gives cause for an election.
+    void stay_calm(const Set& running, std::size_t leader, Event event, int timeouts = 10) {
         Term term = status(leader).term;
-        Time end = nodes_[leader].now + patience / 2;
+        Time end = nodes_[leader].now + timeouts * ElectionTimeoutRange{}.max;
         bool changed = run_until(running, end, [&] {
             return status(leader).role != Role::leader || status(leader).term != term;
         });
@@ -1911,6 +1938,42 @@ class Simulator {
         end_step();
         settle(everybody(), bridge);
         if (!failure()) ++coverage()[Event::bridge_led];
+    }
+
+    /// What one sends and is sent takes three heartbeats. It must depose nobody, and it gets all
+    /// that there is; where it is not needed for a majority, nobody waits for it.
+    void slow_down(Random& random) {
+        if (nodes_.size() < 2) return;
+        std::size_t leader = settle_all();
+        if (failure()) return;
+        slow_ = random.below(nodes_.size());
+        if (record_) begin_step("All that " + name_of(*slow_) + " sends and is sent takes 150 ms.");
+        end_step();
+        roomy_ = true;
+        Term term = status(leader).term;
+        Time before = nodes_[leader].now;
+        for (int i = 0; i < 3 && !failure(); ++i) {
+            std::uint64_t number = ghost_.fates().size();
+            propose(leader, 1);
+            Time limit = nodes_[leader].now + patience;
+            bool applied = run_until(everybody(), limit, [&] {
+                return ghost_.fates()[number].last == TransitionState::applied;
+            });
+            bool agreed = applied && (i < 2 || run_until(everybody(), limit,
+                                                         [&] { return agree(everybody()); }));
+            if (!check_time(agreed, leader, "with a slow replica a transition is not replicated"))
+                return;
+            bool waits = nodes_.size() < 3 || *slow_ == leader || i == 2;
+            ghost_.require(Law::liveness, waits || nodes_[leader].now == before,
+                           "a majority that is quick waits for a replica that is slow", leader);
+            before = nodes_[leader].now;
+        }
+        bool stays = status(leader).role == Role::leader && status(leader).term == term;
+        ghost_.require(Law::stability, stays, "a slow replica deposes a leader", leader);
+        if (!failure()) stay_calm(everybody(), leader, Event::slow_borne);
+        slow_.reset();
+        roomy_ = false;
+        if (!failure()) settle(everybody(), nodes_.size());
     }
 
     void break_links(std::size_t a, std::size_t b) {
@@ -2205,6 +2268,7 @@ class Simulator {
     std::vector<Flying> flying_;
     bool healed_ = false;               // The network holds what goes to all and comes back,
     bool roomy_ = false;                // ... as much as need be.
+    std::optional<std::size_t> slow_;   // All that goes to this one or comes from it takes long.
     bool overflowed_ = false;           // The network lost one of them, since it holds no more.
     std::vector<T> transitions_;        // By number.
     std::vector<ClientCall<S>> calls_;  // By number.
@@ -2421,8 +2485,10 @@ void SimulatedClusterBase<S>::send_message(ReplicaId to, Message message) {
     std::uint32_t record = s.record_ ? s.record_message(message) : 0;
     if (s.record_) s.note(Record::What::send, node, "sends", record);
     Duration travel = std::chrono::microseconds(200 + s.random_.below(20'000));
-    s.flying_.push_back({s.time_ + sender.delay + travel, hash,
-                         std::make_shared<Message>(std::move(message)), record,
+    Time arrival = s.time_ + sender.delay + travel;
+    if (s.slow_)
+        arrival = sender.now + (s.slow_ == node || s.slow_ == receiver ? s.slowness : Duration{});
+    s.flying_.push_back({arrival, hash, std::make_shared<Message>(std::move(message)), record,
                          static_cast<std::uint8_t>(node), static_cast<std::uint8_t>(receiver)});
     if (s.flying_.size() <= s.room()) return;
     s.forget(0);

@@ -240,9 +240,9 @@ Coverage impossible_for() {
                         Event::leader_removed, Event::removed_ignored})
         coverage[event] = Traits::members_change ? 0 : 1;
     // These are for a cluster that has a size.
-    for (Event event : {Event::deaf_leader_replaced, Event::bridge_led, Event::outsider_ignored,
-                        Event::cut_off_ignored, Event::minority_asked, Event::calm,
-                        Event::lease_outlasted_restarts})
+    for (Event event : {Event::deaf_leader_replaced, Event::bridge_led, Event::slow_borne,
+                        Event::outsider_ignored, Event::cut_off_ignored, Event::minority_asked,
+                        Event::calm, Event::lease_outlasted_restarts})
         coverage[event] = Traits::members_change ? 1 : 0;
     for (Law law :
          {Law::last_membership_in_force, Law::members_change_in_order, Law::changes_end_once})
