@@ -919,7 +919,7 @@ class Replica {
         // [PhD 10.2.1].
         if (duty_.unsent || now_ >= duty_.heartbeat_deadline) replicate();
         // Without a Storage only what it tells itself waits until here.
-        if (!status_.fault && (durable || !answers_.empty())) persist();
+        if (!status_.fault && (durable || !duty_.owed.empty())) persist();
         if (status_.fault) {  // Nothing more is sent, and nothing stays without a final state.
             become(Role::follower, status_.term);
             settle({{absurd}, {absurd}});
@@ -935,7 +935,7 @@ class Replica {
         publish(leader_before);
         // There may be more to do by now: a commit to tell, a term or entries to write.
         bool unwritten =
-            !answers_.empty() || (durable && (vote_changed_ || stable_index_ < log_.last.index));
+            !duty_.owed.empty() || (durable && (vote_changed_ || stable_index_ < log_.last.index));
         if (duty_.unsent || leader_contact_ == never || (unwritten && !syncing_)) return now_;
         return detail::least(duty_.heartbeat_deadline, election_deadline_);
     }
@@ -971,8 +971,9 @@ class Replica {
         Time heard = {};                    // follower: the latest stamp of the leader
         Index ahead;               // follower: where its log kept it from a vote for another
         Duration stamp_lead = {};  // leader: how far its stamps were ahead of the clock, at most
-        bool unsent = false;       // leader: there may be something to send
-        bool asks = false;         // leader: reads wait for word that it still leads
+        std::vector<Message> owed = {};  // all: what leaves once the disk holds what it promises
+        bool unsent = false;             // leader: there may be something to send
+        bool asks = false;               // leader: reads wait for word that it still leads
     };
 
     /// For the test kit, which lets the copy go on with objects of its own. Two that share them
@@ -1041,7 +1042,7 @@ class Replica {
     /// Storage there is nothing to wait for.
     void answer(ReplicaId to, auto body) {
         Message out{status_.id, to, status_.term, std::move(body)};
-        durable || to == status_.id ? answers_.push_back(out) : send(std::move(out));
+        durable || to == status_.id ? duty_.owed.push_back(out) : send(std::move(out));
     }
 
     void drop() { ++status_.counters.dropped; }
@@ -1375,7 +1376,7 @@ class Replica {
     void respond(bool success, Index match, LogPosition hint = {}) {
         std::uint64_t size = detail::size_in_chunks(duty_.snapshot.data);
         // It says all that an earlier one would, so few wait, however long a disk takes.
-        std::erase_if(answers_, [&](const Message& waiting) {
+        std::erase_if(duty_.owed, [&](const Message& waiting) {
             const auto* said = std::get_if<AppendEntriesResponse>(&waiting.body);
             return durable && said && said->success == success && said->match_index <= match;
         });
@@ -1479,9 +1480,9 @@ class Replica {
         Time heard = quorum(status_.progress, &Progress::last_contact, never);
         // Whoever heard it votes for nobody else for a while, counted from when that was sent.
         // Safety: the clock was read before this poll took in what it did, and stamps may have been
-        // ahead of it.
+        // ahead of it. Nobody heard anything at Time{}: that means not yet, or not from here.
         bool lasts = detail::least(heard, now_) + lease() > now_ + duty_.stamp_lead;
-        return lasts ? detail::greatest(heard, stamp_ - Duration(1)) : heard;
+        return lasts && heard > Time{} ? detail::greatest(heard, stamp_ - Duration(1)) : heard;
     }
 
     /// One batch at a time, so that any number of reads costs one round. Safety: the next poll is
@@ -1669,7 +1670,7 @@ class Replica {
     /// The order matters only where the process ends in between: a term before the entries of that
     /// term, and a snapshot's place in the log before the entries that follow it.
     void persist() {
-        if (!syncing_) std::swap(answers_, leaving_);
+        if (!syncing_) std::swap(duty_.owed, leaving_);
         if constexpr (durable) {
             if (!syncing_) {
                 bool grew = stable_index_ < log_.last.index;
@@ -1736,8 +1737,7 @@ class Replica {
     std::vector<Read> reads_;       // Taken, and neither answered nor abandoned.
     Time question_ = {};            // What was sent before tells nothing of them; none: told
     Index read_index_;              // ... which state they may see.
-    std::vector<Message> answers_;  // What leaves once the disk holds what it promises,
-    std::vector<Message> leaving_;  // ... and what does so now.
+    std::vector<Message> leaving_;  // Those of duty_.owed for which a sync is on.
     bool syncing_ = false;          // A sync has begun and not ended.
     bool vote_changed_ = false;     // Term or vote are not what the Storage has.
     bool compacted_ = false;        // The log's base is not.

@@ -390,6 +390,27 @@ TEST_CASE("regression: while a disk hung, an answer to each heartbeat waited for
     CHECK(refusal->heard == node.now);
 }
 
+TEST_CASE("while a disk hangs and nobody leads, few messages wait for it") {
+    Slow node = following(1);
+    node.poll({node.from(2, 1, AppendEntries{{Term{1}, Index{1}}, {}, entries_of_terms({1}, 2)})});
+    node.now += 2s;
+    node.poll({node.from(3, 5, RequestVote{false, {Term{1}, Index{1}}})});
+    REQUIRE(node.status().term == Term{5});
+    std::size_t most = 0;
+    for (int i = 0; i < 2'000; ++i) {
+        node.now += 500ms;  // Its own timer runs out every other time.
+        std::uint64_t term = node.status().term.value;
+        node.poll({node.from(3, term, RequestVote{true, {Term{1}, Index{1}}}),
+                   node.from(3, term - 1, RequestVote{true, {Term{1}, Index{1}}}),
+                   node.from(2, term - 1, AppendEntries{{Term{1}, Index{1}}, {}, {}})});
+        most = std::max(most, lr::Inspect::waiting(*node.replica));
+    }
+    CHECK(node.sent().empty());
+    CHECK(most <= 20);
+    go_on(node);
+    CHECK(node.sent_of<RequestVote>().size() == 2);  // It asks as it would have.
+}
+
 TEST_CASE("the answer to a message that comes late does not take the place of one that says more") {
     Slow node = following(1);
     node.poll({node.from(2, 1, AppendEntries{{Term{1}, Index{1}}, {}, entries_of_terms({1, 1}, 2)}),

@@ -817,6 +817,33 @@ TEST_CASE("members that change as they should break no law") {
     CHECK(cluster.ghost.coverage()[Event::leader_removed] > 0);
 }
 
+TEST_CASE("regression: a candidate was judged by the members as of when its request left") {
+    // It stands as a member of `founding`, with the PreVote of 1, or with nobody's. Before its
+    // request is on disk others are in force, of whom nobody has said anything.
+    for (bool preferred : {true, false}) {
+        for (bool in_one_poll : {true, false}) {
+            CAPTURE(preferred);
+            CAPTURE(in_one_poll);
+            ChangingCluster cluster(false);
+            for (std::size_t i : {0U, 1U}) cluster.enter(i, 1);
+            cluster.append(0, 1, cluster.founding);
+            cluster.poll(0);
+            cluster.statuses[0].role = Role::pre_candidate;
+            cluster.poll(0);
+            if (preferred) cluster.send(1, 0, 1, RequestVoteResponse{true, true});
+            cluster.enter(0, 2, 0);
+            cluster.statuses[0].role = Role::candidate;
+            if (!in_one_poll) cluster.poll(0);
+            cluster.statuses[0].role = Role::follower;
+            cluster.append(0, 2, Membership{{{id_of(2)}}});
+            cluster.poll(0);
+            REQUIRE(cluster.broken() == "nothing");
+            cluster.send(0, 1, 2, RequestVote{false, {Term{1}, Index{1}}});
+            CHECK(cluster.broken() == (preferred ? "nothing" : "Votes Are Earned"));
+        }
+    }
+}
+
 TEST_CASE("Votes Are Earned: a leader that no majority of the members elected") {
     ChangingCluster cluster(false);
     cluster.enter(0, 1, 0);

@@ -1043,6 +1043,24 @@ TEST_CASE("a lease does not reach over a change: whoever was added has not been 
     CHECK(node.machine.read == std::vector<std::uint64_t>{11, 12});
 }
 
+TEST_CASE("regression: soon after its clock began a leader took those whom it added for heard") {
+    MemberNode node(1, {2, 3}, {.lease_reads = 10ms});
+    node.now += 1ms;
+    node.poll({node.from(2, 1, Append{{}, Index{1}, {config(1, of({1, 2, 3}))}}),
+               node.from(2, 1, TimeoutNow{})});
+    node.poll({node.from(2, 2, RequestVoteResponse{false, true})});
+    REQUIRE(node.status().role == Role::leader);
+    acknowledge(node, {2, 3});
+    node.machine.asked = {11};
+    node.poll();
+    node.poll();
+    REQUIRE(node.machine.read == std::vector<std::uint64_t>{11});
+    ask(node, of({1, 4, 5}));
+    node.machine.asked = {12};
+    for (int polls = 0; polls < 3; ++polls) node.poll();
+    CHECK(node.machine.read == std::vector<std::uint64_t>{11});
+}
+
 TEST_CASE("a leader gives those whom it adds an election timeout to be heard") {
     MemberNode node = leading();
     node.now += node.options.election_timeout_range.max - 10ms;

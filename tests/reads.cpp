@@ -1109,6 +1109,25 @@ TEST_CASE("regression: where the clock stood still a lease outlasted what follow
     CHECK(node.machine.silent() == ended);
 }
 
+TEST_CASE("regression: soon after its clock began a follower answered reads itself, unasked") {
+    // It had heard nobody, as a leader hears: at 0, which was within a lease of now.
+    for (Duration begin : {1ms, 100ms, 399ms, 400ms}) {
+        Reader node(1, {2, 3}, leased(100ms));
+        node.now += begin;
+        node.poll({node.from(2, 1, AppendEntries{{}, Index{2}, entries_of_terms({1, 1})})});
+        node.poll();
+        node.sent();
+        Time question = ask(node);
+        for (int polls = 0; polls < 5; ++polls) node.poll();
+        CHECK(node.machine.silent());
+        AppendEntries late{{Term{1}, Index{2}}, Index{3}, entries_of_terms({1}, 3), node.now};
+        late.read = question;
+        node.poll({node.from(2, 1, late)});
+        node.poll();
+        CHECK(node.machine.served == Served{{7, 3}});
+    }
+}
+
 TEST_CASE("regression: a follower that had stood still voted while a leader counted on it") {
     // It read its clock and stood still for 400 ms; then it answered what the leader had sent
     // meanwhile, who may count on that for longer than is left by the clock that was read.

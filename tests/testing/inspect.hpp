@@ -24,11 +24,11 @@ struct Inspect {
     static bool unsent(const auto& replica) { return replica.duty_.unsent; }
     static std::uint64_t random(const auto& replica) { return replica.random_; }
     static bool waits_for_disk(const auto& replica) {
-        return replica.syncing_ || !replica.answers_.empty();
+        return replica.syncing_ || !replica.duty_.owed.empty();
     }
     /// Messages that wait for the disk.
     static std::size_t waiting(const auto& replica) {
-        return replica.answers_.size() + replica.leaving_.size();
+        return replica.duty_.owed.size() + replica.leaving_.size();
     }
     static std::size_t reads(const auto& replica) { return replica.reads_.size(); }
     static bool asks(const auto& replica) { return replica.question_ != Time{}; }
