@@ -205,6 +205,7 @@ enum class Event : std::uint8_t {
     crash,
     crash_inside_poll,
     restart,
+    late_start,
     unsynced_write_lost,
     append_torn,
     paused,
@@ -259,7 +260,7 @@ enum class Event : std::uint8_t {
     history_decided,
     history_undecided,
 };
-inline constexpr std::size_t event_kinds = 65;
+inline constexpr std::size_t event_kinds = 66;
 
 inline const char* name_of(Event event) {
     static constexpr std::array<const char*, event_kinds> names = {
@@ -275,6 +276,7 @@ inline const char* name_of(Event event) {
         "crashes",
         "crashes inside a poll",
         "restarts",
+        "replicas that were not there at first",
         "unsynced writes lost",
         "appends torn by a crash",
         "replicas paused",

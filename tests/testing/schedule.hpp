@@ -151,6 +151,7 @@ struct Configuration {
     std::uint64_t leases = 0;       ///< 1: for reads; clocks keep to their bound.
     std::uint64_t async_disk = 0;   ///< 1: syncs end later, if the subject has async_disk.
     std::uint64_t long_polls = 0;   ///< 1: the others go on while a poll waits for its disk.
+    std::uint64_t late = 0;         ///< Of replicas 1 to n, the one that is not there at first.
     std::uint64_t untimed = 0;      ///< 1: timers fire when a step says so; 2: and no PreVote.
     std::uint64_t seed = 0;         ///< Of the replicas, and of who is healed in the end.
 
@@ -159,7 +160,7 @@ struct Configuration {
         std::uint64_t Configuration::*value;
         std::uint64_t max;
     };
-    static constexpr std::array<Field, 17> fields() {
+    static constexpr std::array<Field, 18> fields() {
         constexpr std::uint64_t many = 1'000'000;
         return {{{"replicas", &Configuration::replicas, replicas_max},
                  {"newcomers", &Configuration::newcomers, replicas_max - 1},
@@ -176,6 +177,7 @@ struct Configuration {
                  {"leases", &Configuration::leases, 1},
                  {"async_disk", &Configuration::async_disk, 1},
                  {"long_polls", &Configuration::long_polls, 1},
+                 {"late", &Configuration::late, replicas_max},
                  {"untimed", &Configuration::untimed, 2},
                  {"seed", &Configuration::seed, ~std::uint64_t{0}}}};
     }
@@ -205,6 +207,7 @@ struct Configuration {
         if (drawn.finale != 0 && drawn.leases != 0 && random.one_in(3)) drawn.finale = restarts;
         if (drawn.finale == restarts && drawn.leases == 0) drawn.finale = 1;
         drawn.long_polls = random.one_in(2) ? 1 : 0;
+        drawn.late = random.one_in(4) ? 1 + random.below(drawn.replicas) : 0;
         drawn.seed = random.next();
         if (members_change && random.one_in(4)) drawn.replicas = replicas_max;
         if (members_change) drawn.newcomers = random.below(drawn.replicas);

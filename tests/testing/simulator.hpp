@@ -275,7 +275,7 @@ class Simulator {
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             bind(i);
             if (has_leases()) nodes_[i].rate = bounded_rate(mix(configuration.seed, i));
-            boot(i);
+            if (configuration.late != i + 1) boot(i);
         }
         end_step();
     }
@@ -524,6 +524,7 @@ class Simulator {
         Duration delay{};               // Of what it sends in this poll, by a slow disk.
         std::uint64_t entropy = 0;      // Of the crash to come.
         Timer due = Timer::none;        // The one that the next poll fires, without time.
+        bool has_lived = false;
         bool paused = false;
         bool busy = false;  // Its poll waits for its disk.
         bool booting = false;
@@ -551,6 +552,7 @@ class Simulator {
             led = other.led;
             unreachable = other.unreachable;
             entropy = other.entropy;
+            has_lived = other.has_lived;
             paused = other.paused;
         }
     };
@@ -754,6 +756,7 @@ class Simulator {
         node.cluster.inbox.clear();
         node.cluster.wanted.reset();
         node.disk.failed = false;
+        node.has_lived = true;
         node.booting = true;
         node.replica = std::make_unique<Replica>(id_of(i), peers, node.cluster, node.machine,
                                                  node.disk, std::move(options));
@@ -1424,6 +1427,10 @@ class Simulator {
             bury(i, mix(configuration_.seed, coverage()[Event::crash]));
         if (!nodes_[i].replica) {
             note(Record::What::restart, i, "starts");
+            if (!nodes_[i].has_lived) {  // So do the clocks of some.
+                ++coverage()[Event::late_start];
+                nodes_[i].now = Time{};
+            }
             boot(i);
         }
         end_step();
