@@ -778,9 +778,9 @@ struct Status {
     std::vector<Progress> progress;  ///< Each member's, its own first, and of who just was one.
     Counters counters;
     /// What stopped this replica for good, for people: options or peer ids that cannot work, a log
-    /// from the Storage that cannot have been written, entries missing between the snapshot and the
-    /// log, a sync that failed. It takes no part any more and sends nothing; mend the cause and
-    /// construct another.
+    /// from the Storage that cannot have been written, a snapshot and a log that do not meet, a
+    /// failed sync. It takes no part any more and sends nothing; mend the cause and construct
+    /// another.
     std::optional<std::string_view> fault;
 };
 
