@@ -1042,6 +1042,7 @@ class Replica {
     /// Storage there is nothing to wait for.
     void answer(ReplicaId to, auto body) {
         Message out{status_.id, to, status_.term, std::move(body)};
+        // Copied, since g++ 12 warns of what is moved here; an answer is small.
         durable || to == status_.id ? duty_.owed.push_back(out) : send(std::move(out));
     }
 
