@@ -1013,7 +1013,8 @@ class Simulator {
         std::optional<std::size_t> found = find(op);
         if (!found) return;
         std::size_t at = *found;
-        if (is_ahead(at)) ++coverage()[Event::overtaken];
+        bool arrives = how == Take::deliver || how == Take::duplicate;
+        if (arrives && oldest_beside(at) != at) ++coverage()[Event::overtaken];
         Flying flying = how == Take::duplicate ? flying_[at] : forget(at);
         Message message = flying.take();
         static constexpr std::array<Event, 4> events = {Event::delivery, Event::duplicate,
@@ -1028,8 +1029,7 @@ class Simulator {
                 note(Record::What::corrupt, flying.to, "damaged", flying.record);
         }
         if (how == Take::corrupt) decode_damaged(message, op.b % Op::exact);
-        if (how == Take::deliver || how == Take::duplicate)
-            hand_over(std::move(message), flying.record, how == Take::duplicate);
+        if (arrives) hand_over(std::move(message), flying.record, how == Take::duplicate);
         end_step();
     }
 
@@ -1058,7 +1058,6 @@ class Simulator {
         }
         return at;
     }
-    bool is_ahead(std::size_t at) const { return oldest_beside(at) != at; }
 
     /// How many messages may be in flight. Of more the oldest is lost; where time stands still as
     /// long as messages move, that could be the same one again and again.

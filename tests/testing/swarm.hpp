@@ -174,8 +174,8 @@ struct Settings {
     std::string timeline_directory = {};  ///< Empty: the working directory.
 
     /// LITTLE_RAFT_SEED, LITTLE_RAFT_SCHEDULES, LITTLE_RAFT_THREADS and LITTLE_RAFT_TIMELINE_DIR,
-    /// where they are set. Throws std::invalid_argument where a number is none,
-    /// or 0 and not the seed.
+    /// where they are set. Throws std::invalid_argument where a number is none, or 0 and not the
+    /// seed.
     static Settings from_environment() { return from_environment(Settings{}); }
     static Settings from_environment(Settings otherwise) {
         number_from("LITTLE_RAFT_SEED", otherwise.seed);
